@@ -1,0 +1,247 @@
+//! Records of the catalog tree (volumes, snapshots, segments) and of the dead tree.
+
+use crate::codec::{Decoder, Encoder, FormatError};
+use crate::ids::{Epoch, InodeId, PageId, ViewId};
+use crate::inode::Timestamp;
+use crate::limits::VIEW_COUNT_MAX;
+
+fn take_view(decoder: &mut Decoder<'_>) -> Result<ViewId, FormatError> {
+    Ok(ViewId(
+        decoder.bounded("view", u64::from(VIEW_COUNT_MAX))? as u32
+    ))
+}
+
+fn take_time(decoder: &mut Decoder<'_>) -> Result<Timestamp, FormatError> {
+    Ok(Timestamp {
+        seconds: decoder.signed()?,
+        nanoseconds: decoder.bounded("nanoseconds", 999_999_999)? as u32,
+    })
+}
+
+/// A volume: a live tree, attached somewhere in the namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeRecord {
+    /// The tree's root page as of the last commit.
+    pub root: PageId,
+    /// Inodes in the tree.
+    pub inodes: u64,
+    /// Bytes of file data that the tree reaches.
+    pub bytes: u64,
+    /// Where it is attached: volume and directory. The root volume is attached to itself.
+    pub attached_to: (ViewId, InodeId),
+    /// The name it is attached under; empty for the root volume.
+    pub name: Vec<u8>,
+    /// For a clone: the snapshot it was born from and that snapshot's epoch.
+    pub origin: Option<(ViewId, Epoch)>,
+    /// The directory that is its root: [`InodeId::ROOT`], or a cloned directory.
+    pub root_inode: InodeId,
+    /// When it was made.
+    pub created: Timestamp,
+    /// It is being deleted; its name is gone already.
+    pub deleting: bool,
+}
+
+impl VolumeRecord {
+    /// The record's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut encoder = Encoder::new();
+        encoder
+            .varint(self.root.0)
+            .varint(self.inodes)
+            .varint(self.bytes);
+        encoder
+            .varint(u64::from(self.attached_to.0.0))
+            .varint(self.attached_to.1.0);
+        encoder
+            .varint(self.root_inode.0)
+            .u8(u8::from(self.deleting))
+            .blob(&self.name);
+        encoder
+            .signed(self.created.seconds)
+            .varint(u64::from(self.created.nanoseconds));
+        if let Some((view, epoch)) = self.origin {
+            encoder.varint(u64::from(view.0)).varint(epoch.0);
+        }
+        encoder.finish()
+    }
+
+    /// Reads what [`VolumeRecord::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut decoder = Decoder::new("volume", bytes);
+        let root = PageId(decoder.varint()?);
+        let inodes = decoder.varint()?;
+        let bytes = decoder.varint()?;
+        let attached_to = (take_view(&mut decoder)?, InodeId(decoder.varint()?));
+        let root_inode = InodeId(decoder.varint()?);
+        let deleting = decoder.bounded("deleting", 1)? == 1;
+        let name = decoder
+            .blob("name", crate::limits::NAME_BYTES_MAX)?
+            .to_vec();
+        let created = take_time(&mut decoder)?;
+        let origin = if decoder.is_empty() {
+            None
+        } else {
+            Some((take_view(&mut decoder)?, Epoch(decoder.varint()?)))
+        };
+        decoder.end()?;
+        Ok(Self {
+            root,
+            inodes,
+            bytes,
+            attached_to,
+            name,
+            origin,
+            root_inode,
+            created,
+            deleting,
+        })
+    }
+}
+
+/// A snapshot: an immutable named root, shown in the directory it was taken of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotRecord {
+    /// The view under which its tree is seen.
+    pub view: ViewId,
+    /// The volume.
+    pub volume: ViewId,
+    /// The directory.
+    pub directory: InodeId,
+    /// The last epoch that is in it.
+    pub epoch: Epoch,
+    /// The root page of the volume's tree at that epoch.
+    pub root: PageId,
+    /// When it was taken.
+    pub created: Timestamp,
+    /// Inodes and bytes of the volume at that time.
+    pub inodes: u64,
+    /// Bytes of file data of the volume at that time.
+    pub bytes: u64,
+}
+
+impl SnapshotRecord {
+    /// The record's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        Encoder::new()
+            .varint(u64::from(self.view.0))
+            .varint(u64::from(self.volume.0))
+            .varint(self.directory.0)
+            .varint(self.epoch.0)
+            .varint(self.root.0)
+            .signed(self.created.seconds)
+            .varint(u64::from(self.created.nanoseconds))
+            .varint(self.inodes)
+            .varint(self.bytes)
+            .finish()
+    }
+
+    /// Reads what [`SnapshotRecord::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut decoder = Decoder::new("snapshot", bytes);
+        let record = Self {
+            view: take_view(&mut decoder)?,
+            volume: take_view(&mut decoder)?,
+            directory: InodeId(decoder.varint()?),
+            epoch: Epoch(decoder.varint()?),
+            root: PageId(decoder.varint()?),
+            created: take_time(&mut decoder)?,
+            inodes: decoder.varint()?,
+            bytes: decoder.varint()?,
+        };
+        decoder.end()?;
+        Ok(record)
+    }
+}
+
+/// A segment's account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SegmentRecord {
+    /// Bytes that chunks were given, from the start of the file.
+    pub tail: u64,
+    /// Bytes of chunks that are still there.
+    pub live: u64,
+    /// The number of the next chunk.
+    pub next_slot: u32,
+    /// No chunk will be added; the footer is written.
+    pub sealed: bool,
+}
+
+impl SegmentRecord {
+    /// The record's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        Encoder::new()
+            .varint(self.tail)
+            .varint(self.live)
+            .varint(u64::from(self.next_slot))
+            .u8(u8::from(self.sealed))
+            .finish()
+    }
+
+    /// Reads what [`SegmentRecord::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut decoder = Decoder::new("segment", bytes);
+        let record = Self {
+            tail: decoder.bounded("tail", i64::MAX as u64)?,
+            live: decoder.varint()?,
+            next_slot: decoder.varint32("next slot")?,
+            sealed: decoder.bounded("sealed", 1)? == 1,
+        };
+        decoder.end()?;
+        Ok(record)
+    }
+}
+
+/// What a key of the dead tree stands for; the value of a chunk range is its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadRange {
+    /// A page of a volume's tree.
+    Page(PageId),
+    /// `length` bytes of a chunk, `offset` bytes into it.
+    Chunk {
+        /// The chunk.
+        pointer: crate::ids::ChunkPtr,
+        /// Start within the chunk.
+        offset: u32,
+        /// Bytes.
+        length: u32,
+    },
+}
+
+impl DeadRange {
+    /// The tail of the key that follows volume, bucket and birth (20 bytes), and the value.
+    pub fn decode(key: &[u8], value: &[u8]) -> Result<(ViewId, Epoch, Epoch, Self), FormatError> {
+        let invalid = |field| FormatError::Invalid {
+            what: "dead range",
+            field,
+        };
+        let mut head = Decoder::new("dead range", key);
+        let mut big = |count: usize| -> Result<u64, FormatError> {
+            Ok(head
+                .raw(count)?
+                .iter()
+                .fold(0, |value, byte| value << 8 | u64::from(*byte)))
+        };
+        let volume = ViewId(big(4)? as u32);
+        let bucket = Epoch(big(8)?);
+        let birth = Epoch(big(8)?);
+        let range = match big(1)? {
+            0 => Self::Page(PageId(big(8)?)),
+            1 => {
+                let pointer = crate::ids::ChunkPtr {
+                    segment: crate::ids::SegmentId(big(8)?),
+                    slot: big(4)? as u32,
+                };
+                let offset = big(4)? as u32;
+                let mut tail = Decoder::new("dead range", value);
+                let length = tail.bounded("length", crate::limits::CHUNK_BYTES_MAX as u64)? as u32;
+                Self::Chunk {
+                    pointer,
+                    offset,
+                    length,
+                }
+            }
+            _ => return Err(invalid("kind")),
+        };
+        Ok((volume, bucket, birth, range))
+    }
+}

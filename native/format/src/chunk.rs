@@ -1,0 +1,62 @@
+//! Chunks: where immutable bytes lie and what they must hash to.
+
+use crate::codec::{Decoder, Encoder, FormatError};
+use crate::limits::{CHUNK_BYTES_MAX, GRAIN_BYTES};
+
+/// A chunk's record in the chunk tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkRecord {
+    /// Byte offset in the segment.
+    pub offset: u64,
+    /// Bytes of the chunk.
+    pub length: u32,
+    /// Bytes that some extent, of any snapshot, still uses; at 0 the chunk is gone.
+    pub live: u32,
+    /// The input offset that `hash` was computed for: the chunk's file offset where that starts a
+    /// subtree of BLAKE3, else 0.
+    pub hash_offset: u64,
+    /// The BLAKE3 chaining value (not root) of the bytes as input from `hash_offset` on.
+    pub hash: [u8; 32],
+    /// CRC-32C of each grain of [`GRAIN_BYTES`], the last one shorter.
+    pub grains: Vec<u32>,
+}
+
+impl ChunkRecord {
+    /// The record's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut encoder = Encoder::new();
+        encoder
+            .varint(self.offset)
+            .varint(u64::from(self.length))
+            .varint(u64::from(self.live));
+        encoder.varint(self.hash_offset).raw(&self.hash);
+        for grain in &self.grains {
+            encoder.u32(*grain);
+        }
+        encoder.finish()
+    }
+
+    /// Reads what [`ChunkRecord::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut decoder = Decoder::new("chunk", bytes);
+        let offset = decoder.bounded("offset", i64::MAX as u64)?;
+        let length = decoder.bounded("length", CHUNK_BYTES_MAX as u64)? as u32;
+        let live = decoder.bounded("live bytes", u64::from(length))? as u32;
+        let hash_offset = decoder.bounded("hash offset", i64::MAX as u64)?;
+        let mut hash = [0; 32];
+        hash.copy_from_slice(decoder.raw(32)?);
+        let count = (length as usize).div_ceil(GRAIN_BYTES);
+        let grains = (0..count)
+            .map(|_| decoder.u32())
+            .collect::<Result<_, _>>()?;
+        decoder.end()?;
+        Ok(Self {
+            offset,
+            length,
+            live,
+            hash_offset,
+            hash,
+            grains,
+        })
+    }
+}
