@@ -1,0 +1,121 @@
+//! What can go wrong in the engine, with a stable code and an errno for each.
+
+use lockstep_format::FormatError;
+use std::path::PathBuf;
+
+/// The result of an engine call.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Why the engine failed. Codes are listed in `docs/ERRORS.md`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The directory holds no store.
+    #[error("{path} is not a Lockstep store; make one with `lockstep init`")]
+    NotAStore {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is a store, or something else, already.
+    #[error("{path} is not empty; a new store needs an empty or missing directory")]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another process owns the store.
+    #[error(
+        "the store {path} is open in process {pid} since {since}; stop that one or use its commands"
+    )]
+    Locked {
+        /// The store.
+        path: PathBuf,
+        /// Who.
+        pid: u32,
+        /// Since when (UTC).
+        since: String,
+    },
+    /// The superblock or the commit record cannot be read.
+    #[error("the store's superblock {path} is damaged ({source}); nothing was changed")]
+    Superblock {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+    /// The store was written by a later version.
+    #[error(
+        "the store has format {found}, this program reads up to {supported}; use a newer Lockstep"
+    )]
+    NewerFormat {
+        /// Version found.
+        found: u32,
+        /// Newest version this program reads.
+        supported: u32,
+    },
+    /// A write or a sync failed earlier, or the store was closed.
+    #[error("the store is closed{}", .reason.as_ref().map(|r| format!(" after a failure: {r}")).unwrap_or_default())]
+    Closed {
+        /// The failure, if it was one.
+        reason: Option<String>,
+    },
+    /// Bytes on disk are not what was written.
+    #[error("damage found: {what}")]
+    Corrupt {
+        /// Where and what.
+        what: String,
+    },
+    /// The operating system refused.
+    #[error("{what}: {source}")]
+    Io {
+        /// The operation.
+        what: &'static str,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A record could not be decoded.
+    #[error("damage found: {0}")]
+    Format(#[from] FormatError),
+    /// The page store (LMDB) refused.
+    #[error("page store: {0}")]
+    Pages(String),
+    /// A limit of the format was reached.
+    #[error("the store has no more {what}")]
+    Exhausted {
+        /// What ran out.
+        what: &'static str,
+    },
+}
+
+impl StoreError {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotAStore { .. } => "ERR_LOCKSTEP_NOT_A_STORE",
+            Self::NotEmpty { .. } => "ERR_LOCKSTEP_NOT_EMPTY",
+            Self::Locked { .. } => "ERR_LOCKSTEP_LOCKED",
+            Self::Superblock { .. } => "ERR_LOCKSTEP_SUPERBLOCK",
+            Self::NewerFormat { .. } => "ERR_LOCKSTEP_NEWER_FORMAT",
+            Self::Closed { .. } => "ERR_LOCKSTEP_CLOSED",
+            Self::Corrupt { .. } | Self::Format(_) => "ERR_LOCKSTEP_CORRUPT",
+            Self::Io { source, .. } if source.raw_os_error() == Some(28) => "ENOSPC",
+            Self::Io { .. } | Self::Pages(_) => "EIO",
+            Self::Exhausted { .. } => "ENOSPC",
+        }
+    }
+
+    /// The errno for a mount.
+    pub fn errno(&self) -> i32 {
+        match self {
+            Self::Io { source, .. } if source.raw_os_error() == Some(28) => 28,
+            Self::Exhausted { .. } => 28,
+            Self::Locked { .. } => 16,
+            Self::NotEmpty { .. } => 39,
+            _ => 5,
+        }
+    }
+
+    /// Wraps the system's answer to `what`.
+    pub fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { what, source }
+    }
+}

@@ -1,0 +1,227 @@
+//! Segments and the intent log in plain files.
+
+use crate::error::{Result, StoreError};
+use crate::log_store::LogStore;
+use crate::segment_store::SegmentStore;
+use lockstep_format::SegmentId;
+use parking_lot::RwLock;
+use rustc_hash::FxHashMap;
+use rustix::fs::FallocateFlags;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Descriptors kept open; others are closed and opened again when needed.
+const OPEN_FILES_MAX: usize = 256;
+/// A growing file is given space in steps of this size: writing into space that is there already
+/// makes a later sync cheaper.
+const RESERVE_BYTES: u64 = 8 << 20;
+const SUFFIX: &str = ".segment";
+
+struct Segment {
+    file: File,
+    /// Space up to here was asked for.
+    reserved: AtomicU64,
+}
+
+/// Segments as files of one directory.
+pub(crate) struct FileSegmentStore {
+    dir: PathBuf,
+    open: RwLock<FxHashMap<SegmentId, Arc<Segment>>>,
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_directory(dir: &Path) -> Result<()> {
+    File::open(dir)
+        .and_then(|file| file.sync_all())
+        .map_err(StoreError::io("sync a directory"))
+}
+
+impl FileSegmentStore {
+    /// Segments in `dir`, which exists.
+    pub(crate) fn new(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            open: RwLock::default(),
+        }
+    }
+
+    fn path(&self, segment: SegmentId) -> PathBuf {
+        self.dir.join(format!("{:016x}{SUFFIX}", segment.0))
+    }
+
+    fn segment(&self, id: SegmentId) -> Result<Arc<Segment>> {
+        if let Some(segment) = self.open.read().get(&id) {
+            return Ok(Arc::clone(segment));
+        }
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(self.path(id))
+            .map_err(StoreError::io("open a segment"))?;
+        Ok(self.keep(id, file, u64::MAX))
+    }
+
+    fn keep(&self, id: SegmentId, file: File, reserved: u64) -> Arc<Segment> {
+        let segment = Arc::new(Segment {
+            file,
+            reserved: AtomicU64::new(reserved),
+        });
+        let mut open = self.open.write();
+        if open.len() >= OPEN_FILES_MAX {
+            // Any file but one still growing: that one remembers how much space it was given.
+            let settled = open
+                .iter()
+                .find(|(_, s)| s.reserved.load(Ordering::Relaxed) == u64::MAX);
+            if let Some(victim) = settled.map(|(id, _)| *id) {
+                open.remove(&victim);
+            }
+        }
+        open.insert(id, Arc::clone(&segment));
+        segment
+    }
+}
+
+impl SegmentStore for FileSegmentStore {
+    fn create(&self, segment: SegmentId) -> Result<()> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(self.path(segment))
+            .map_err(StoreError::io("make a segment"))?;
+        self.keep(segment, file, 0);
+        sync_directory(&self.dir)
+    }
+
+    fn write(&self, segment: SegmentId, offset: u64, bytes: &[u8]) -> Result<()> {
+        let segment = self.segment(segment)?;
+        let end = offset + bytes.len() as u64;
+        let reserved = segment.reserved.load(Ordering::Relaxed);
+        if end > reserved {
+            let target = end.next_multiple_of(RESERVE_BYTES);
+            let flags = FallocateFlags::KEEP_SIZE;
+            // Only an advance: a file system without fallocate just grows the file.
+            let _ = rustix::fs::fallocate(&segment.file, flags, reserved, target - reserved);
+            segment.reserved.fetch_max(target, Ordering::Relaxed);
+        }
+        segment
+            .file
+            .write_all_at(bytes, offset)
+            .map_err(StoreError::io("write a segment"))
+    }
+
+    fn read(&self, segment: SegmentId, offset: u64, into: &mut [u8]) -> Result<()> {
+        self.segment(segment)?
+            .file
+            .read_exact_at(into, offset)
+            .map_err(StoreError::io("read a segment"))
+    }
+
+    fn sync(&self, segment: SegmentId) -> Result<()> {
+        self.segment(segment)?
+            .file
+            .sync_data()
+            .map_err(StoreError::io("sync a segment"))
+    }
+
+    fn punch(&self, segment: SegmentId, offset: u64, length: u64) -> Result<()> {
+        let segment = self.segment(segment)?;
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&segment.file, flags, offset, length) {
+            // Without holes the space comes back when the whole segment is removed.
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+            Err(error) => Err(StoreError::io("punch a segment")(error.into())),
+        }
+    }
+
+    fn seal(&self, segment: SegmentId, length: u64) -> Result<()> {
+        let segment = self.segment(segment)?;
+        segment.reserved.store(u64::MAX, Ordering::Relaxed);
+        segment
+            .file
+            .set_len(length)
+            .map_err(StoreError::io("seal a segment"))
+    }
+
+    fn list(&self) -> Result<Vec<SegmentId>> {
+        let what = StoreError::io("list segments");
+        let names: std::io::Result<Vec<_>> = std::fs::read_dir(&self.dir)
+            .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect());
+        let names = names.map_err(what)?;
+        let number = |name: &std::ffi::OsString| {
+            let stem = name.to_str()?.strip_suffix(SUFFIX)?;
+            u64::from_str_radix(stem, 16).ok().map(SegmentId)
+        };
+        Ok(names.iter().filter_map(number).collect())
+    }
+
+    fn remove(&self, segment: SegmentId) -> Result<()> {
+        self.open.write().remove(&segment);
+        match std::fs::remove_file(self.path(segment)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(StoreError::io("remove a segment")(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The intent log as two files of one directory.
+pub(crate) struct FileLogStore {
+    files: [File; 2],
+}
+
+impl FileLogStore {
+    /// Opens the two files in `dir`, making them if they are missing.
+    pub(crate) fn open(dir: &Path) -> Result<Self> {
+        let open = |name: &str| -> Result<File> {
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(dir.join(name))
+                .map_err(StoreError::io("open the log"))?;
+            Ok(file)
+        };
+        let files = [open("0.log")?, open("1.log")?];
+        for file in &files {
+            // Only an advance, as for segments.
+            let _ = rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, RESERVE_BYTES);
+        }
+        sync_directory(dir)?;
+        Ok(Self { files })
+    }
+}
+
+impl LogStore for FileLogStore {
+    fn write(&self, file: usize, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.files[file]
+            .write_all_at(bytes, offset)
+            .map_err(StoreError::io("write the log"))
+    }
+
+    fn sync(&self, file: usize) -> Result<()> {
+        self.files[file]
+            .sync_data()
+            .map_err(StoreError::io("sync the log"))
+    }
+
+    fn read(&self, file: usize, offset: u64, into: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < into.len() {
+            match self.files[file].read_at(&mut into[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(StoreError::io("read the log")(error)),
+            }
+        }
+        Ok(filled)
+    }
+}

@@ -1,0 +1,42 @@
+//! The engine of a Lockstep store: copy-on-write trees, intent log, segments, snapshots, clones.
+//!
+//! A change goes this way: [`Store::stage`] puts file bytes into a segment; [`Store::write`] changes
+//! keys of trees and writes one record to the intent log, which acknowledges it; [`Store::sync`]
+//! makes records durable; a commit publishes the changed pages in the background and makes the
+//! records superfluous. Everything on disk and the clock is reached through four traits
+//! ([`PageStore`], [`SegmentStore`], [`LogStore`], [`Clock`]), so that a simulation can replace it.
+//!
+//! Order of locks: `committing`, then the state's, then those inside segments, pages and log.
+
+mod check;
+mod clock;
+mod commit;
+mod error;
+mod file;
+mod intent_log;
+mod lmdb;
+mod lock;
+mod log_store;
+mod page_store;
+mod pages;
+mod reclaim;
+mod recovery;
+mod segment_store;
+mod segments;
+mod state;
+mod store;
+mod tree;
+mod txn;
+mod volume;
+
+pub use check::CheckReport;
+pub use clock::Clock;
+pub use error::{Result, StoreError};
+pub use log_store::LogStore;
+pub use page_store::PageStore;
+pub use recovery::RecoveryReport;
+pub use segment_store::SegmentStore;
+pub use segments::{Pieces, Staged};
+pub use store::{HostSpace, SpaceReport, Store, StoreOptions};
+pub use tree::Visit;
+pub use txn::{ReadTxn, Reader, ViewInfo, WriteTxn};

@@ -1,0 +1,50 @@
+//! One process owns a store: a lock file that says who.
+
+use crate::error::{Result, StoreError};
+use rustix::fs::{FlockOperation, flock};
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+/// Held while the store is open; the kernel releases it when the process ends, however it ends.
+pub(crate) struct StoreLock {
+    _file: File,
+}
+
+impl StoreLock {
+    /// Takes the lock of the store in `dir`.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] with the owner's process number and since when, if there is one.
+    pub(crate) fn acquire(dir: &Path, now: &str) -> Result<Self> {
+        let failed = StoreError::io("lock the store");
+        let mut file = match File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(dir.join("lock"))
+        {
+            Ok(file) => file,
+            Err(error) => return Err(failed(error)),
+        };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut owner = String::new();
+            // An unreadable owner is still an owner.
+            let _ = Read::by_ref(&mut file).take(256).read_to_string(&mut owner);
+            let (pid, since) = owner.trim().split_once(' ').unwrap_or(("0", "unknown"));
+            return Err(StoreError::Locked {
+                path: dir.to_owned(),
+                pid: pid.parse().unwrap_or(0),
+                since: since.to_owned(),
+            });
+        }
+        let line = format!("{} {now}\n", std::process::id());
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(line.as_bytes()));
+        written.map_err(failed)?;
+        Ok(Self { _file: file })
+    }
+}

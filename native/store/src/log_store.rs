@@ -1,0 +1,16 @@
+//! Where the intent log lives: two files used in turn.
+
+use crate::error::Result;
+
+/// Two areas of bytes, overwritten from the start each time they are used again.
+pub trait LogStore: Send + Sync {
+    /// Writes `bytes` at `offset` of file `file` (0 or 1). When it returns they survive the death
+    /// of the process, not yet that of the machine.
+    fn write(&self, file: usize, offset: u64, bytes: &[u8]) -> Result<()>;
+
+    /// Makes all earlier writes to the file durable.
+    fn sync(&self, file: usize) -> Result<()>;
+
+    /// Fills `into` from `offset`; returns how many bytes there were.
+    fn read(&self, file: usize, offset: u64, into: &mut [u8]) -> Result<usize>;
+}

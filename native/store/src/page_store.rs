@@ -1,0 +1,34 @@
+//! Where pages and the commit record live.
+
+use crate::error::Result;
+use lockstep_format::PageId;
+
+/// Pages by number, and one commit record, changed together.
+///
+/// Pages are never overwritten: a page number is put once and later deleted. What `get` returns is
+/// not trusted; the caller verifies the page's checksum.
+pub trait PageStore: Send + Sync {
+    /// The bytes of a page, or `None` if there is no such page.
+    fn get(&self, page: PageId) -> Result<Option<Vec<u8>>>;
+
+    /// The last commit record, or `None` before the first commit.
+    fn meta(&self) -> Result<Option<Vec<u8>>>;
+
+    /// Puts and deletes pages and replaces the commit record: all of it or, after a crash or an
+    /// error, nothing. When it returns `Ok` the change is durable.
+    fn commit(
+        &self,
+        puts: &mut dyn Iterator<Item = (PageId, Vec<u8>)>,
+        deletes: &[PageId],
+        meta: &[u8],
+    ) -> Result<()>;
+
+    /// The numbers of all pages, for checking; ascending.
+    fn list(&self, each: &mut dyn FnMut(PageId, &[u8])) -> Result<()>;
+
+    /// Bytes the pages take up on disk.
+    fn size_bytes(&self) -> Result<u64>;
+
+    /// Releases what the store holds. Nothing else is called afterwards.
+    fn close(&self);
+}

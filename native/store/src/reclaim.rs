@@ -1,0 +1,244 @@
+//! Giving space back: what no snapshot sees any more, in small transactions outside the commit path.
+//!
+//! A range that died while the newest snapshot was `bucket` and that was born at `birth` is seen by
+//! the snapshots with `birth <= epoch <= bucket`, and by no other. So, per bucket, everything born
+//! after the newest kept epoch that is not above the bucket is free. Deleting a snapshot only removes
+//! its epoch; the ranges it alone kept are found by walking the buckets from it to the next one.
+//!
+//! Invariants:
+//! - Freeing a range and forgetting it are one log record, so it is freed once, kill or no kill.
+//! - A deleted volume's pages and ranges are first all noted as dead (noting twice is harmless),
+//!   then its record goes, then they are reclaimed like others.
+
+use crate::error::Result;
+use crate::state::State;
+use crate::store::Store;
+use crate::tree;
+use crate::txn::{self, Locked, WriteTxn};
+use lockstep_format::key::{self, catalog};
+use lockstep_format::{DeadRange, Encoder, Epoch, Extent, Page, TreeId, ViewId};
+use std::ops::ControlFlow;
+
+/// Ranges freed by one transaction.
+const RANGES_PER_STEP: usize = 256;
+/// Transactions before a commit gets its turn.
+const STEPS_PER_TURN: usize = 64;
+
+/// A dead range: its key in the dead tree, and what it is.
+type Dead = (Vec<u8>, DeadRange);
+
+impl Store {
+    /// Frees a bounded amount. True if there may be more to do.
+    pub(crate) fn reclaim_some(&self) -> Result<bool> {
+        for _ in 0..STEPS_PER_TURN {
+            let Some(volume) = self.reclaim.lock().iter().next().copied() else {
+                return Ok(false);
+            };
+            if self.bury_volume(volume)? {
+                continue;
+            }
+            let batch = self.freeable(volume)?;
+            if batch.is_empty() {
+                self.reclaim.lock().remove(&volume);
+                continue;
+            }
+            self.write(|txn| txn.free_ranges(&batch))?;
+        }
+        Ok(true)
+    }
+
+    /// The next dead ranges of a volume that nothing sees.
+    fn freeable(&self, volume: ViewId) -> Result<Vec<Dead>> {
+        let state = self.state.read();
+        let kept = self.kept_epochs(&state, volume)?;
+        let end = key::dead_bucket(ViewId(volume.0 + 1), Epoch(0));
+        let mut from = key::dead_bucket(volume, Epoch(0));
+        let mut batch = Vec::new();
+        while batch.len() < RANGES_PER_STEP {
+            let Some(bucket) = self.first_bucket(&state, &from, &end)? else {
+                break;
+            };
+            let seen = kept.partition_point(|epoch| *epoch <= bucket);
+            let newest = seen.checked_sub(1).map_or(Epoch(0), |index| kept[index]);
+            let first = key::dead_birth(volume, bucket, Epoch(newest.0 + 1));
+            from = key::dead_bucket(volume, Epoch(bucket.0 + 1));
+            let reader = Locked {
+                state: &state,
+                store: self,
+            };
+            let mut failure = None;
+            txn::tree_scan(&reader, TreeId::DEAD, &first, &from, &mut |key, value| {
+                match DeadRange::decode(key, value) {
+                    Ok((_, _, _, range)) => batch.push((key.to_vec(), range)),
+                    Err(error) => failure = Some(error),
+                }
+                let full = batch.len() >= RANGES_PER_STEP || failure.is_some();
+                if full {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })?;
+            if let Some(error) = failure {
+                return Err(error.into());
+            }
+        }
+        Ok(batch)
+    }
+
+    /// The bucket of the first dead range in `[from, end)`.
+    fn first_bucket(&self, state: &State, from: &[u8], end: &[u8]) -> Result<Option<Epoch>> {
+        let mut found = None;
+        let reader = Locked { state, store: self };
+        txn::tree_scan(&reader, TreeId::DEAD, from, end, &mut |key, _| {
+            found = key
+                .get(4..12)
+                .and_then(|b| b.try_into().ok())
+                .map(u64::from_be_bytes);
+            ControlFlow::Break(())
+        })?;
+        Ok(found.map(Epoch))
+    }
+
+    /// Notes everything of a volume that is being deleted as dead, then forgets the volume.
+    /// False if the volume is not being deleted.
+    fn bury_volume(&self, volume: ViewId) -> Result<bool> {
+        let (root, inherited) = {
+            let state = self.state.read();
+            match state.trees.get(&TreeId::volume(volume)) {
+                Some(tree) if tree.deleting => (tree.root, tree.inherited()),
+                _ => return Ok(false),
+            }
+        };
+        // Nobody changes the tree any more, but its last pages may still be of the open epoch.
+        self.state.write().freeze(&self.pages);
+        let mut notes = Vec::new();
+        tree::pages_born_after(&*self.pages, root, inherited, &mut |page| {
+            note_page(volume, inherited, page, &mut notes)?;
+            if notes.len() >= RANGES_PER_STEP {
+                self.note(&mut notes)?;
+            }
+            Ok(())
+        })?;
+        self.note(&mut notes)?;
+        let origin = self.write(|txn| txn.forget_volume(volume))?;
+        self.reclaim.lock().extend(origin);
+        Ok(true)
+    }
+
+    fn note(&self, notes: &mut Vec<(Vec<u8>, Vec<u8>)>) -> Result<()> {
+        self.write(|txn| {
+            notes
+                .drain(..)
+                .try_for_each(|(key, value)| txn.put_key(TreeId::DEAD, &key, &value))
+        })
+    }
+
+    /// Takes up dead ranges of volumes that no longer exist.
+    pub(crate) fn reclaim_unowned(&self) -> Result<()> {
+        let state = self.state.read();
+        let mut from = Vec::new();
+        loop {
+            let mut found = None;
+            let reader = Locked {
+                state: &state,
+                store: self,
+            };
+            txn::tree_scan(&reader, TreeId::DEAD, &from, &[0xff; 5], &mut |key, _| {
+                found = key
+                    .first_chunk::<4>()
+                    .map(|volume| u32::from_be_bytes(*volume));
+                ControlFlow::Break(())
+            })?;
+            let Some(volume) = found else { return Ok(()) };
+            self.reclaim.lock().insert(ViewId(volume));
+            from = key::dead_bucket(ViewId(volume + 1), Epoch(0));
+        }
+    }
+}
+
+/// What a page of a deleted volume leaves: itself, and the ranges its extents use.
+fn note_page(
+    volume: ViewId,
+    inherited: Epoch,
+    page: &Page,
+    notes: &mut Vec<(Vec<u8>, Vec<u8>)>,
+) -> Result<()> {
+    // Bucket 0: the volume has no snapshot that could see them.
+    notes.push((
+        key::dead_page(volume, Epoch(0), page.birth, page.id),
+        Vec::new(),
+    ));
+    if !page.is_leaf() {
+        return Ok(());
+    }
+    for index in 0..page.len() {
+        if !matches!(key::split(page.key(index)), Some((_, key::kind::EXTENT, _))) {
+            continue;
+        }
+        let extent = Extent::decode(page.value(index))?;
+        if extent.birth > inherited {
+            let offset = extent.chunk_offset;
+            let key = key::dead_chunk(volume, Epoch(0), extent.birth, extent.chunk, offset);
+            notes.push((
+                key,
+                Encoder::new().varint(u64::from(extent.length)).finish(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl WriteTxn<'_> {
+    fn free_ranges(&mut self, batch: &[Dead]) -> Result<()> {
+        for (key, range) in batch {
+            // A page is freed by the removal of its key.
+            if self.delete_key(TreeId::DEAD, key)?
+                && let DeadRange::Chunk {
+                    pointer, length, ..
+                } = range
+            {
+                self.free_chunk(*pointer, *length)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a buried volume's record. Returns the volume of its origin, if it was the last clone
+    /// of a snapshot without a name.
+    fn forget_volume(&mut self, volume: ViewId) -> Result<Option<ViewId>> {
+        let origin = self
+            .state
+            .trees
+            .get(&TreeId::volume(volume))
+            .and_then(|tree| tree.origin);
+        self.delete_key(TreeId::CATALOG, &catalog::volume(volume))?;
+        let Some((view, epoch)) = origin else {
+            return Ok(None);
+        };
+        let cloned = |tree: &crate::state::Tree| tree.origin.is_some_and(|(v, _)| v == view);
+        let named = txn::snapshot_record(self, view)?.is_some();
+        if named || self.state.trees.values().any(cloned) {
+            return Ok(None);
+        }
+        let owner = self.epoch_owner(view, epoch)?;
+        if let Some(owner) = owner {
+            self.delete_key(TreeId::CATALOG, &catalog::epoch(owner, epoch))?;
+        }
+        Ok(owner)
+    }
+
+    /// The volume whose index by epoch holds the snapshot.
+    fn epoch_owner(&self, view: ViewId, epoch: Epoch) -> Result<Option<ViewId>> {
+        for id in self.state.trees.keys() {
+            let Some(volume) = id.as_volume() else {
+                continue;
+            };
+            let found = txn::tree_get(self, TreeId::CATALOG, &catalog::epoch(volume, epoch))?;
+            if found.as_deref() == Some(&view.0.to_be_bytes()) {
+                return Ok(Some(volume));
+            }
+        }
+        Ok(None)
+    }
+}
