@@ -18,6 +18,17 @@ fn take_time(decoder: &mut Decoder<'_>) -> Result<Timestamp, FormatError> {
     })
 }
 
+/// What a clone was born from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The snapshot.
+    pub snapshot: ViewId,
+    /// The snapshot's volume, which may be gone by now.
+    pub volume: ViewId,
+    /// The last epoch that is in the snapshot.
+    pub epoch: Epoch,
+}
+
 /// A volume: a live tree, attached somewhere in the namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeRecord {
@@ -31,14 +42,16 @@ pub struct VolumeRecord {
     pub attached_to: (ViewId, InodeId),
     /// The name it is attached under; empty for the root volume.
     pub name: Vec<u8>,
-    /// For a clone: the snapshot it was born from and that snapshot's epoch.
-    pub origin: Option<(ViewId, Epoch)>,
+    /// For a clone: what it was born from.
+    pub origin: Option<Origin>,
     /// The directory that is its root: [`InodeId::ROOT`], or a cloned directory.
     pub root_inode: InodeId,
     /// When it was made.
     pub created: Timestamp,
     /// It is being deleted; its name is gone already.
     pub deleting: bool,
+    /// All it used is noted as dead and its tree is empty; it stays for the clones of its snapshots.
+    pub buried: bool,
 }
 
 impl VolumeRecord {
@@ -54,13 +67,16 @@ impl VolumeRecord {
             .varint(self.attached_to.1.0);
         encoder
             .varint(self.root_inode.0)
-            .u8(u8::from(self.deleting))
+            .u8(u8::from(self.deleting) | u8::from(self.buried) << 1)
             .blob(&self.name);
         encoder
             .signed(self.created.seconds)
             .varint(u64::from(self.created.nanoseconds));
-        if let Some((view, epoch)) = self.origin {
-            encoder.varint(u64::from(view.0)).varint(epoch.0);
+        if let Some(origin) = self.origin {
+            encoder
+                .varint(u64::from(origin.snapshot.0))
+                .varint(u64::from(origin.volume.0))
+                .varint(origin.epoch.0);
         }
         encoder.finish()
     }
@@ -73,7 +89,8 @@ impl VolumeRecord {
         let bytes = decoder.varint()?;
         let attached_to = (take_view(&mut decoder)?, InodeId(decoder.varint()?));
         let root_inode = InodeId(decoder.varint()?);
-        let deleting = decoder.bounded("deleting", 1)? == 1;
+        let state = decoder.bounded("state", 3)?;
+        let (deleting, buried) = (state & 1 != 0, state & 2 != 0);
         let name = decoder
             .blob("name", crate::limits::NAME_BYTES_MAX)?
             .to_vec();
@@ -81,7 +98,12 @@ impl VolumeRecord {
         let origin = if decoder.is_empty() {
             None
         } else {
-            Some((take_view(&mut decoder)?, Epoch(decoder.varint()?)))
+            let (snapshot, volume) = (take_view(&mut decoder)?, take_view(&mut decoder)?);
+            Some(Origin {
+                snapshot,
+                volume,
+                epoch: Epoch(decoder.varint()?),
+            })
         };
         decoder.end()?;
         Ok(Self {
@@ -94,6 +116,7 @@ impl VolumeRecord {
             root_inode,
             created,
             deleting,
+            buried,
         })
     }
 }

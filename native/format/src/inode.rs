@@ -114,6 +114,8 @@ pub mod flags {
     pub const HAS_SNAPSHOT: u32 = 8;
     /// HDFS: snapshots of this directory were allowed.
     pub const SNAPSHOTTABLE: u32 = 16;
+    /// The file has, or had, more than one name: its `parent` may tell of one that is gone.
+    pub const HAD_LINKS: u32 = 32;
 }
 
 const SAME_ATIME: u8 = 1;

@@ -15,7 +15,7 @@ pub mod log;
 pub mod meta;
 pub mod page;
 
-pub use catalog::{DeadRange, SegmentRecord, SnapshotRecord, VolumeRecord};
+pub use catalog::{DeadRange, Origin, SegmentRecord, SnapshotRecord, VolumeRecord};
 pub use chunk::ChunkRecord;
 pub use codec::{Decoder, Encoder, FormatError};
 pub use extent::Extent;

@@ -9,6 +9,7 @@ use crate::state::State;
 use crate::store::{Store, StoreOptions};
 use crate::tree::{EMPTY, Source, child};
 use crate::txn::{self, Locked, Reader};
+use lockstep_format::inode::flags;
 use lockstep_format::key::{self, catalog};
 use lockstep_format::{
     ChunkPtr, ChunkRecord, DeadRange, Dentry, Extent, FileKind, Inode, InodeId, Page, PageId,
@@ -53,8 +54,9 @@ struct Tally {
     subdirectories: u64,
     xattrs: u64,
     bytes: u64,
-    inline: Option<usize>,
+    inline: Option<u64>,
     orphan: bool,
+    snapshottable: bool,
 }
 
 impl Store {
@@ -69,21 +71,24 @@ impl Store {
             ..StoreOptions::default()
         };
         let store = Self::open(dir, &options)?;
-        let report = {
-            let state = store.state.read();
-            let (seen, ranges) = (FxHashSet::default(), FxHashMap::default());
-            let report = CheckReport::default();
-            Checker {
-                store: &store,
-                state: &state,
-                report,
-                seen,
-                ranges,
-            }
-            .run()
-        };
+        let report = store.check_open();
         store.close()?;
         Ok(report)
+    }
+
+    /// The same of an open store; nothing can change meanwhile.
+    pub fn check_open(&self) -> CheckReport {
+        let state = self.state.read();
+        let (seen, ranges) = (FxHashSet::default(), FxHashMap::default());
+        let report = CheckReport::default();
+        Checker {
+            store: self,
+            state: &state,
+            report,
+            seen,
+            ranges,
+        }
+        .run()
     }
 }
 
@@ -414,10 +419,14 @@ fn tally(tallies: &mut FxHashMap<InodeId, Tally>, key: &[u8], value: &[u8]) -> R
         key::kind::INODE => {
             tallies.entry(inode).or_default().inode = Some(Inode::decode(value)?);
         }
-        key::kind::INLINE => tallies.entry(inode).or_default().inline = Some(value.len()),
+        key::kind::INLINE => tallies.entry(inode).or_default().inline = Some(value.len() as u64),
         key::kind::ORPHAN => {
             let orphan = tail.try_into().map_or(0, u64::from_be_bytes);
             tallies.entry(InodeId(orphan)).or_default().orphan = true;
+        }
+        key::kind::SNAPSHOTTABLE => {
+            let marked = tail.try_into().map_or(0, u64::from_be_bytes);
+            tallies.entry(InodeId(marked)).or_default().snapshottable = true;
         }
         key::kind::XATTR => tallies.entry(inode).or_default().xattrs += 1,
         key::kind::EXTENT => {
@@ -469,6 +478,9 @@ impl Tally {
             return vec!["a name or record speaks of it, but it does not exist".into()];
         };
         let mut list = Vec::new();
+        if self.snapshottable != (inode.flags & flags::SNAPSHOTTABLE != 0) {
+            list.push("the mark that snapshots are allowed does not match the inode".into());
+        }
         let mut expect = |what: &str, recorded: u64, found: u64| {
             if recorded != found {
                 list.push(format!("{what} is {recorded}, found {found}"));
@@ -489,9 +501,15 @@ impl Tally {
         } else {
             expect("link count", u64::from(inode.nlink), self.names);
         }
-        if let Some(inline) = self.inline {
-            expect("length", inode.size, inline as u64);
-        } else if inode.kind == FileKind::File && inode.flags & 1 == 0 {
+        if inode.flags & flags::INLINE != 0 {
+            // Zeros at the end are not stored.
+            expect("allocated", inode.allocated, self.inline.unwrap_or(0));
+            expect(
+                "length",
+                inode.size.max(self.inline.unwrap_or(0)),
+                inode.size,
+            );
+        } else if inode.kind == FileKind::File {
             expect("allocated", inode.allocated, self.bytes);
         }
         list

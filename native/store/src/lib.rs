@@ -37,6 +37,6 @@ pub use page_store::PageStore;
 pub use recovery::RecoveryReport;
 pub use segment_store::SegmentStore;
 pub use segments::{Pieces, Staged};
-pub use store::{HostSpace, SpaceReport, Store, StoreOptions};
+pub use store::{HostSpace, Parts, SpaceReport, Store, StoreOptions};
 pub use tree::Visit;
 pub use txn::{ReadTxn, Reader, ViewInfo, WriteTxn};

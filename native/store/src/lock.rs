@@ -8,7 +8,16 @@ use std::path::Path;
 
 /// Held while the store is open; the kernel releases it when the process ends, however it ends.
 pub(crate) struct StoreLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for StoreLock {
+    /// Closing is not enough: a process that is being started holds a copy of every descriptor
+    /// for a moment, and with it the lock.
+    fn drop(&mut self) {
+        // What cannot be unlocked is unlocked by the end of this process.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 impl StoreLock {
@@ -45,6 +54,6 @@ impl StoreLock {
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(line.as_bytes()));
         written.map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }

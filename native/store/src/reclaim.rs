@@ -8,12 +8,13 @@
 //! Invariants:
 //! - Freeing a range and forgetting it are one log record, so it is freed once, kill or no kill.
 //! - A deleted volume's pages and ranges are first all noted as dead (noting twice is harmless),
-//!   then its record goes, then they are reclaimed like others.
+//!   then its tree is emptied, then they are reclaimed like others. Its record stays while a clone
+//!   of one of its snapshots lives: through it, what the volume itself inherited stays held.
 
 use crate::error::Result;
-use crate::state::State;
+use crate::state::{State, Tree};
 use crate::store::Store;
-use crate::tree;
+use crate::tree::{self, EMPTY};
 use crate::txn::{self, Locked, WriteTxn};
 use lockstep_format::key::{self, catalog};
 use lockstep_format::{DeadRange, Encoder, Epoch, Extent, Page, TreeId, ViewId};
@@ -23,6 +24,10 @@ use std::ops::ControlFlow;
 const RANGES_PER_STEP: usize = 256;
 /// Transactions before a commit gets its turn.
 const STEPS_PER_TURN: usize = 64;
+
+/// The bucket of what a deleted volume used: all snapshots of it that clones still hold see it, and
+/// there will be no others.
+const GRAVE: Epoch = Epoch(u64::MAX - 1);
 
 /// A dead range: its key in the dead tree, and what it is.
 type Dead = (Vec<u8>, DeadRange);
@@ -34,12 +39,11 @@ impl Store {
             let Some(volume) = self.reclaim.lock().iter().next().copied() else {
                 return Ok(false);
             };
-            if self.bury_volume(volume)? {
-                continue;
-            }
+            self.bury_volume(volume)?;
             let batch = self.freeable(volume)?;
             if batch.is_empty() {
                 self.reclaim.lock().remove(&volume);
+                self.forget_volume(volume)?;
                 continue;
             }
             self.write(|txn| txn.free_ranges(&batch))?;
@@ -100,14 +104,13 @@ impl Store {
         Ok(found.map(Epoch))
     }
 
-    /// Notes everything of a volume that is being deleted as dead, then forgets the volume.
-    /// False if the volume is not being deleted.
-    fn bury_volume(&self, volume: ViewId) -> Result<bool> {
+    /// Notes everything that a volume that is being deleted uses as dead, and empties its tree.
+    fn bury_volume(&self, volume: ViewId) -> Result<()> {
         let (root, inherited) = {
             let state = self.state.read();
             match state.trees.get(&TreeId::volume(volume)) {
-                Some(tree) if tree.deleting => (tree.root, tree.inherited()),
-                _ => return Ok(false),
+                Some(tree) if tree.deleting && tree.root != EMPTY => (tree.root, tree.inherited()),
+                _ => return Ok(()),
             }
         };
         // Nobody changes the tree any more, but its last pages may still be of the open epoch.
@@ -121,9 +124,24 @@ impl Store {
             Ok(())
         })?;
         self.note(&mut notes)?;
+        self.write(|txn| txn.mark_buried(volume))
+    }
+
+    /// Removes the record of a buried volume of which no clone of a snapshot is left.
+    fn forget_volume(&self, volume: ViewId) -> Result<()> {
+        {
+            let state = self.state.read();
+            let gone = state
+                .trees
+                .get(&TreeId::volume(volume))
+                .is_some_and(|tree| tree.deleting);
+            if !gone || !self.kept_epochs(&state, volume)?.is_empty() {
+                return Ok(());
+            }
+        }
         let origin = self.write(|txn| txn.forget_volume(volume))?;
         self.reclaim.lock().extend(origin);
-        Ok(true)
+        Ok(())
     }
 
     fn note(&self, notes: &mut Vec<(Vec<u8>, Vec<u8>)>) -> Result<()> {
@@ -164,9 +182,8 @@ fn note_page(
     page: &Page,
     notes: &mut Vec<(Vec<u8>, Vec<u8>)>,
 ) -> Result<()> {
-    // Bucket 0: the volume has no snapshot that could see them.
     notes.push((
-        key::dead_page(volume, Epoch(0), page.birth, page.id),
+        key::dead_page(volume, GRAVE, page.birth, page.id),
         Vec::new(),
     ));
     if !page.is_leaf() {
@@ -179,7 +196,7 @@ fn note_page(
         let extent = Extent::decode(page.value(index))?;
         if extent.birth > inherited {
             let offset = extent.chunk_offset;
-            let key = key::dead_chunk(volume, Epoch(0), extent.birth, extent.chunk, offset);
+            let key = key::dead_chunk(volume, GRAVE, extent.birth, extent.chunk, offset);
             notes.push((
                 key,
                 Encoder::new().varint(u64::from(extent.length)).finish(),
@@ -204,6 +221,14 @@ impl WriteTxn<'_> {
         Ok(())
     }
 
+    fn mark_buried(&mut self, volume: ViewId) -> Result<()> {
+        let Some(mut record) = txn::volume_record(self, volume)? else {
+            return Ok(());
+        };
+        record.buried = true;
+        self.put_key(TreeId::CATALOG, &catalog::volume(volume), &record.encode())
+    }
+
     /// Removes a buried volume's record. Returns the volume of its origin, if it was the last clone
     /// of a snapshot without a name.
     fn forget_volume(&mut self, volume: ViewId) -> Result<Option<ViewId>> {
@@ -213,32 +238,18 @@ impl WriteTxn<'_> {
             .get(&TreeId::volume(volume))
             .and_then(|tree| tree.origin);
         self.delete_key(TreeId::CATALOG, &catalog::volume(volume))?;
-        let Some((view, epoch)) = origin else {
+        let Some(origin) = origin else {
             return Ok(None);
         };
-        let cloned = |tree: &crate::state::Tree| tree.origin.is_some_and(|(v, _)| v == view);
-        let named = txn::snapshot_record(self, view)?.is_some();
+        let cloned = |tree: &Tree| tree.origin.is_some_and(|o| o.snapshot == origin.snapshot);
+        let named = txn::snapshot_record(self, origin.snapshot)?.is_some();
         if named || self.state.trees.values().any(cloned) {
             return Ok(None);
         }
-        let owner = self.epoch_owner(view, epoch)?;
-        if let Some(owner) = owner {
-            self.delete_key(TreeId::CATALOG, &catalog::epoch(owner, epoch))?;
-        }
-        Ok(owner)
-    }
-
-    /// The volume whose index by epoch holds the snapshot.
-    fn epoch_owner(&self, view: ViewId, epoch: Epoch) -> Result<Option<ViewId>> {
-        for id in self.state.trees.keys() {
-            let Some(volume) = id.as_volume() else {
-                continue;
-            };
-            let found = txn::tree_get(self, TreeId::CATALOG, &catalog::epoch(volume, epoch))?;
-            if found.as_deref() == Some(&view.0.to_be_bytes()) {
-                return Ok(Some(volume));
-            }
-        }
-        Ok(None)
+        self.delete_key(
+            TreeId::CATALOG,
+            &catalog::epoch(origin.volume, origin.epoch),
+        )?;
+        Ok(Some(origin.volume))
     }
 }

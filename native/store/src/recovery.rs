@@ -150,6 +150,7 @@ impl Store {
             root_inode: lockstep_format::InodeId::ROOT,
             created: self.now(),
             deleting: false,
+            buried: false,
         };
         let mut state = self.state.write();
         state

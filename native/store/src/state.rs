@@ -11,8 +11,8 @@ use crate::tree::mutate::{self, Space};
 use crate::tree::{self, EMPTY, Source};
 use lockstep_format::key::{self, catalog};
 use lockstep_format::{
-    ChunkRecord, DeadRange, Epoch, Extent, Page, PageId, SegmentId, SegmentRecord, TreeId, ViewId,
-    VolumeRecord,
+    ChunkRecord, DeadRange, Epoch, Extent, InodeId, Origin, Page, PageId, SegmentId, SegmentRecord,
+    TreeId, ViewId, VolumeRecord,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
@@ -30,7 +30,9 @@ pub struct Tree {
     /// The newest snapshot (or pin) of the volume: what is older is still seen by it.
     pub newest: Option<Epoch>,
     /// For a clone: the snapshot it was born from. What is not younger belongs to the origin.
-    pub origin: Option<(ViewId, Epoch)>,
+    pub origin: Option<Origin>,
+    /// The directory that is the volume's root.
+    pub root_inode: InodeId,
     /// It changed since the last commit.
     pub dirty: bool,
     /// The volume is being deleted.
@@ -40,7 +42,7 @@ pub struct Tree {
 impl Tree {
     /// The last epoch whose pages and chunks belong to the volume this one was cloned from.
     pub fn inherited(&self) -> Epoch {
-        self.origin.map_or(Epoch(0), |(_, epoch)| epoch)
+        self.origin.map_or(Epoch(0), |origin| origin.epoch)
     }
 }
 
@@ -308,6 +310,9 @@ impl State {
                 if let Some(tree) = self.trees.get_mut(&id) {
                     tree.dirty = true;
                     tree.deleting = record.deleting;
+                    if record.buried {
+                        (tree.root, tree.inodes, tree.bytes) = (EMPTY, 0, 0);
+                    }
                 }
                 Ok(())
             }

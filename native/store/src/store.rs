@@ -90,7 +90,7 @@ pub struct HostSpace {
 }
 
 /// The parts a store is built from; a simulation brings its own.
-pub(crate) struct Parts {
+pub struct Parts {
     /// Where pages live.
     pub pages: Box<dyn PageStore>,
     /// Where chunks live.
@@ -252,16 +252,30 @@ impl Store {
             log: Box::new(FileLogStore::open(&dir.join("log"))?),
             clock: Box::new(SystemClock),
         };
-        Self::open_parts(dir, options, parts, Some(lock))
+        let store = Arc::new(Self::from_parts(dir, options, parts, Some(lock))?);
+        if !store.read_only {
+            store.start_maintenance()?;
+        }
+        Ok(store)
     }
 
-    /// Opens a store over the given parts.
-    pub(crate) fn open_parts(
+    /// Opens a store over other parts than files, without a lock and without a maintenance thread:
+    /// the caller calls [`Store::maintain`]. This is how a simulation runs the engine.
+    pub fn open_parts(options: &StoreOptions, parts: Parts) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self::from_parts(
+            Path::new(""),
+            options,
+            parts,
+            None,
+        )?))
+    }
+
+    fn from_parts(
         dir: &Path,
         options: &StoreOptions,
         parts: Parts,
         lock: Option<StoreLock>,
-    ) -> Result<Arc<Self>> {
+    ) -> Result<Self> {
         let mut store = Self {
             dir: dir.to_owned(),
             clock: parts.clock,
@@ -285,10 +299,6 @@ impl Store {
             lock: Mutex::new(lock),
         };
         store.recovery = store.recover()?;
-        let store = Arc::new(store);
-        if !store.read_only {
-            store.start_maintenance()?;
-        }
         Ok(store)
     }
 
@@ -299,22 +309,24 @@ impl Store {
             .spawn(move || {
                 while wake.wait(COMMIT_INTERVAL) {
                     let Some(store) = weak.upgrade() else { return };
-                    store.maintain();
+                    // A full disk is told to writers by their own writes; anything else has closed the
+                    // store, and that is what they are told then.
+                    if let Ok(true) = store.maintain() {
+                        store.wake.now();
+                    }
                 }
             });
         *self.maintenance.lock() = Some(thread.map_err(StoreError::io("start a thread"))?);
         Ok(())
     }
 
-    fn maintain(&self) {
-        if self.failure.lock().is_some() {
-            return;
-        }
-        // A full disk is told to writers by their own writes; anything else has closed the store.
-        let done = self.commit().and_then(|()| self.reclaim_some());
-        if matches!(done, Ok(true)) {
-            self.wake.now();
-        }
+    /// One round of background work: a commit, if anything changed, and a bounded amount of
+    /// reclaiming. True if there is more to reclaim. A store opened from a directory does this by
+    /// itself, once a second and under pressure.
+    pub fn maintain(&self) -> Result<bool> {
+        self.check_writable()?;
+        self.commit()?;
+        self.reclaim_some()
     }
 
     /// What opening the store found in the log.

@@ -54,8 +54,7 @@ pub trait Reader {
             if tree.deleting {
                 return Ok(None);
             }
-            let root_inode = volume_record(self, view)?.map_or(InodeId::ROOT, |v| v.root_inode);
-            let (inodes, bytes) = (tree.inodes, tree.bytes);
+            let (root_inode, inodes, bytes) = (tree.root_inode, tree.inodes, tree.bytes);
             return Ok(Some(ViewInfo {
                 view,
                 volume: view,
@@ -68,8 +67,8 @@ pub trait Reader {
         let Some(record) = snapshot_record(self, view)? else {
             return Ok(None);
         };
-        let root_inode =
-            volume_record(self, record.volume)?.map_or(InodeId::ROOT, |v| v.root_inode);
+        let owner = state.trees.get(&TreeId::volume(record.volume));
+        let root_inode = owner.map_or(InodeId::ROOT, |tree| tree.root_inode);
         let (volume, inodes, bytes) = (record.volume, record.inodes, record.bytes);
         Ok(Some(ViewInfo {
             view,

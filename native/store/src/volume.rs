@@ -3,7 +3,7 @@
 //! Invariants:
 //! - A snapshot ends the epoch: every page and chunk born up to then is in it, none born later.
 //! - While a clone lives, its origin's epoch stays in the index by epoch, so that nothing the clone
-//!   inherited is reclaimed, even if the snapshot's name is gone.
+//!   inherited is reclaimed, even if the snapshot's name or its whole volume is gone.
 
 use crate::error::{Result, StoreError};
 use crate::state::{State, Tree};
@@ -13,7 +13,9 @@ use crate::txn::{self, Locked, Reader, WriteTxn};
 use lockstep_format::key::catalog;
 use lockstep_format::limits::VIEW_COUNT_MAX;
 use lockstep_format::log::Operation;
-use lockstep_format::{Epoch, InodeId, SnapshotRecord, Timestamp, TreeId, ViewId, VolumeRecord};
+use lockstep_format::{
+    Epoch, InodeId, Origin, SnapshotRecord, Timestamp, TreeId, ViewId, VolumeRecord,
+};
 
 /// A snapshot about to be taken.
 pub(crate) struct NewSnapshot<'a> {
@@ -122,7 +124,10 @@ impl WriteTxn<'_> {
         let record = SnapshotRecord::decode(&value)?;
         self.delete_key(TreeId::CATALOG, &key)?;
         self.delete_key(TreeId::CATALOG, &catalog::view(record.view))?;
-        let held = |tree: &Tree| tree.origin.is_some_and(|(view, _)| view == record.view);
+        let held = |tree: &Tree| {
+            tree.origin
+                .is_some_and(|origin| origin.snapshot == record.view)
+        };
         if !self.state.trees.values().any(held) {
             self.delete_key(TreeId::CATALOG, &catalog::epoch(volume, record.epoch))?;
         }
@@ -228,13 +233,18 @@ impl WriteTxn<'_> {
             root_inode: InodeId::ROOT,
             created,
             deleting: false,
+            buried: false,
         };
         if let Some(snapshot) = origin {
             let Some(from) = txn::snapshot_record(self, snapshot)? else {
                 let what = format!("there is no snapshot {}", snapshot.0);
                 return Err(StoreError::Corrupt { what });
             };
-            record.origin = Some((snapshot, from.epoch));
+            record.origin = Some(Origin {
+                snapshot,
+                volume: from.volume,
+                epoch: from.epoch,
+            });
             record.root_inode = from.directory;
             (record.root, record.inodes, record.bytes) = (from.root, from.inodes, from.bytes);
         }
@@ -269,8 +279,8 @@ impl WriteTxn<'_> {
         self.put_key(TreeId::CATALOG, &catalog::volume(volume), &record.encode())
     }
 
-    /// Deletes a volume: nobody sees it from now on, its space is freed in the background. It must
-    /// have no snapshots.
+    /// Deletes a volume: nobody sees it from now on, its space is freed in the background, but for
+    /// what clones of its snapshots inherited. It must have no snapshots with a name.
     pub fn delete_volume(&mut self, volume: ViewId) -> Result<()> {
         let Some(mut record) = txn::volume_record(self, volume)? else {
             return Ok(());
@@ -290,6 +300,7 @@ pub(crate) fn tree_of(record: &VolumeRecord) -> Tree {
         bytes: record.bytes,
         newest: None,
         origin: record.origin,
+        root_inode: record.root_inode,
         dirty: false,
         deleting: record.deleting,
     }
