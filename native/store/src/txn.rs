@@ -161,6 +161,12 @@ pub trait Reader {
         })
     }
 
+    /// The file offset behind the last stored byte; 0 if none is stored in extents.
+    fn extent_end(&self, view: ViewId, inode: InodeId) -> Result<u64> {
+        let last = floor_extent(self, view, inode, u64::MAX - 1)?;
+        Ok(last.map_or(0, |(at, extent)| at + u64::from(extent.length)))
+    }
+
     /// The first run of stored bytes that ends after `offset`: its start and end.
     fn next_extent(&self, view: ViewId, inode: InodeId, offset: u64) -> Result<Option<(u64, u64)>> {
         let mut run: Option<(u64, u64)> = None;

@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! - Bytes that were cut off never come back: a file that grows again shows zeros there.
-//! - Each transaction leaves a file that somebody could have made on purpose: a cut of more than
-//!   [`STEP_BYTES`] shrinks the file step by step from its end, each step complete.
+//! - Each transaction drops a bounded number of extents and leaves a file that somebody could have
+//!   made on purpose: a large cut shrinks the file step by step from its end, each step complete.
 
 use crate::attribute::check_length;
 use crate::error::Result;
@@ -13,30 +13,9 @@ use crate::node::{inode_of, live_inode};
 use crate::{Attributes, Caller, Errno, HandleId, NodeId, SeekTarget, Vfs};
 use lockstep_format::inode::flags;
 use lockstep_format::limits::{FILE_BYTES_MAX, INLINE_BYTES_MAX};
-use lockstep_format::{FileKind, Inode, InodeId, ViewId};
+use lockstep_format::{FileKind, Inode};
 use lockstep_store::{Reader, WriteTxn};
 use std::sync::Arc;
-
-/// Most file bytes whose extents one transaction drops.
-const STEP_BYTES: u64 = 4 << 30;
-
-/// Drops all extents in `[from, to)` within this transaction.
-fn clear(
-    txn: &mut WriteTxn<'_>,
-    view: ViewId,
-    id: InodeId,
-    inode: &mut Inode,
-    from: u64,
-    to: u64,
-) -> Result<()> {
-    loop {
-        let (change, more) = txn.clear_range(view, id, from, to)?;
-        account(inode, change);
-        if !more {
-            return Ok(());
-        }
-    }
-}
 
 impl Vfs {
     /// `ftruncate`: the handle's right to write counts, not the file's mode now.
@@ -76,8 +55,11 @@ impl Vfs {
             } else if inline {
                 self.leave_inline(txn, view, id, &mut inode)?;
             } else if length < before {
-                reached = length.max(before.saturating_sub(STEP_BYTES));
-                clear(txn, view, id, &mut inode, reached, u64::MAX)?;
+                let (change, more) = txn.clear_range(view, id, length, u64::MAX)?;
+                account(&mut inode, change);
+                if more {
+                    reached = length.max(txn.extent_end(view, id)?);
+                }
                 if reached == 0 {
                     inode.flags |= flags::INLINE;
                     inode.allocated = 0;
@@ -130,21 +112,23 @@ impl Vfs {
         let file = self.writable(handle)?;
         let end = range_end(offset, length)?;
         let size = self.inspect(|reader| Ok(inode_of(reader, file.node)?.size))?;
-        let mut to = end.min(size);
-        while to > offset {
-            let from = offset.max(to.saturating_sub(STEP_BYTES));
-            self.punch_step(&file, from, to)?;
-            to = from;
+        let to = end.min(size);
+        if offset < to {
+            while self.punch_step(&file, offset, to)? {}
         }
         Ok(())
     }
 
-    fn punch_step(&self, file: &OpenFile, from: u64, to: u64) -> Result<()> {
+    /// Drops a bounded number of extents; true if more are left.
+    fn punch_step(&self, file: &OpenFile, from: u64, to: u64) -> Result<bool> {
         let (view, id) = (file.node.view(), file.node.inode());
         self.change(file.caller.origin, |txn, effects| {
             let mut inode = live_inode(txn, file.node)?;
+            let mut left = false;
             if inode.flags & flags::INLINE == 0 {
-                clear(txn, view, id, &mut inode, from, to)?;
+                let (change, more) = txn.clear_range(view, id, from, to)?;
+                account(&mut inode, change);
+                left = more;
             } else {
                 let mut bytes = inline_bytes(txn, view, id, &inode)?;
                 let end = (to as usize).min(bytes.len());
@@ -154,7 +138,7 @@ impl Vfs {
             bytes_changed(&file.caller, &mut inode, self.store.now());
             txn.put_inode(view, id, &inode)?;
             effects.bytes(file.node, from, to - from);
-            Ok(())
+            Ok(left)
         })
     }
 

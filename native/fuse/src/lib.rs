@@ -1,0 +1,30 @@
+//! The adapter from FUSE to [`lockstep_vfs`]: no decisions.
+//!
+//! [`mount`] shows a store as a file system; the returned [`Mount`] ends it.
+//!
+//! Invariants:
+//! - Every request is answered by one call of `lockstep_vfs` (and what FUSE needs around it); what
+//!   is allowed, and what it means, is decided there.
+//! - The kernel may cache names, attributes and pages for [`TTL`]: whoever else changes the store
+//!   tells [`notify`] first, and is answered only when the kernel has forgotten the old state.
+//! - A request that fails, or panics, is answered with an errno; the thread goes on.
+//! - All mounting, unmounting and aborting goes through `device.rs`.
+//!
+//! [`TTL`]: convert::TTL
+
+mod adapter;
+mod caller;
+mod convert;
+mod device;
+mod directory;
+mod directory_requests;
+mod error;
+mod file_requests;
+mod inode_refresh;
+mod mount_table;
+mod notify;
+mod session;
+mod workers;
+
+pub use error::{Fault, FaultHook, MountError};
+pub use session::{Mount, MountEnd, MountOptions, THREADS_DEFAULT, mount};
