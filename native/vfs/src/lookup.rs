@@ -13,7 +13,7 @@ use crate::permission::{self, READ, SEARCH, WRITE};
 use crate::{Attributes, Caller, Errno, FileSystemStatistics, NodeId, Vfs};
 use lockstep_format::inode::flags;
 use lockstep_format::key;
-use lockstep_format::limits::PATH_BYTES_MAX;
+use lockstep_format::limits::{NAME_BYTES_MAX, PATH_BYTES_MAX};
 use lockstep_format::{Dentry, FileKind, Inode, InodeId, ViewId};
 use lockstep_store::Reader;
 use std::ops::ControlFlow;
@@ -32,6 +32,11 @@ pub(crate) fn lookup_in(
     parent: NodeId,
     name: &[u8],
 ) -> Result<Attributes> {
+    // A name that no snapshot can have is refused in the same way whichever call comes with it; a
+    // kernel looks a name up before it makes a directory of it.
+    if parent.is_snapshot_directory() && name.len() > NAME_BYTES_MAX {
+        return Err(Errno::Invalid.into());
+    }
     check_name(name)?;
     let info = view_info(reader, parent.view())?;
     let directory = inode_in(reader, parent.view(), parent.inode())?;

@@ -122,6 +122,11 @@ fn bad_snapshot_names_and_strangers_are_refused() {
             .make_directory(&root(), node.snapshot_directory(), bad, 0o755);
         assert_eq!(errno(made), Errno::Invalid);
     }
+    // A kernel looks the name up before it makes the directory.
+    let looked = store
+        .vfs
+        .lookup(&root(), node.snapshot_directory(), &[b'x'; 256]);
+    assert_eq!(errno(looked), Errno::Invalid);
     take(&[b'x'; 255]).unwrap();
     let alice = user(100, &[]);
     assert_eq!(

@@ -1,0 +1,133 @@
+/**
+ * Stores: opening, closing, and who looks.
+ *
+ * Invariants:
+ * - One process has a store open at a time; a second one is told who.
+ * - `close` commits everything. A process that ends without it loses nothing that was acknowledged.
+ */
+import { nativeOptions } from './config.js'
+import type { StoreOptions } from './config.js'
+import { codeOf, guard, guardAsync } from './errors.js'
+import { NativeStore, checkStore } from './native.js'
+import type { CheckReport, SpaceReport, UserNumbers } from './native.js'
+import { Session } from './session.js'
+
+/** A user by name, as the machine and the store know it, or by numbers. */
+export type StoreUser =
+  { user: string } | { uid: number; gid: number; groups?: readonly number[]; umask?: number }
+
+const UMASK_DEFAULT = 0o022
+
+/** An open store, as the process's own user sees it. */
+export class Store extends Session {
+  /** The directory it lies in. */
+  readonly directory: string
+  #closing: Promise<void> | undefined
+
+  private constructor(directory: string, native: NativeStore) {
+    super(native, native.view(processUser()))
+    this.directory = directory
+  }
+
+  /**
+   * Makes a new, empty store without opening it.
+   *
+   * @param directory - Made if missing; must be empty.
+   * @throws LockstepError `ERR_LOCKSTEP_NOT_EMPTY`, `EACCES`, `ENOSPC`.
+   */
+  static async create(directory: string): Promise<void> {
+    await guardAsync({ syscall: 'create', path: directory }, async () => {
+      NativeStore.create(directory)
+      await Promise.resolve()
+    })
+  }
+
+  /**
+   * Opens a store; recovers what an unclean stop left.
+   *
+   * @param directory - Where it lies.
+   * @param options - `create: true` makes it if there is nothing yet.
+   * @throws LockstepError `ERR_LOCKSTEP_NOT_A_STORE`, `ERR_LOCKSTEP_LOCKED` (somebody has it open),
+   * `ERR_LOCKSTEP_SUPERBLOCK`, `ERR_LOCKSTEP_NEWER_FORMAT`, `ERR_LOCKSTEP_NO_BINDING`.
+   */
+  static async open(directory: string, options: StoreOptions = {}): Promise<Store> {
+    const native = nativeOptions(options)
+    return await guardAsync({ syscall: 'open', path: directory }, async () => {
+      try {
+        return new Store(directory, await NativeStore.open(directory, native))
+      } catch (error) {
+        if (!options.create || codeOf(error) !== 'ERR_LOCKSTEP_NOT_A_STORE') throw error
+      }
+      NativeStore.create(directory)
+      return new Store(directory, await NativeStore.open(directory, native))
+    })
+  }
+
+  /**
+   * Checks a store that nobody has open: every page, inode, chunk and byte.
+   *
+   * @throws LockstepError `ERR_LOCKSTEP_LOCKED`, `ERR_LOCKSTEP_NOT_A_STORE`.
+   */
+  static async check(directory: string): Promise<CheckReport> {
+    return await guardAsync({ syscall: 'check', path: directory }, () => checkStore(directory))
+  }
+
+  /**
+   * The store as another user sees it. It lives as long as the store is open.
+   *
+   * @param user - A name (groups from the machine), or numbers; uid 0 is the superuser.
+   */
+  as(user: StoreUser): Session {
+    const view = guard({ syscall: 'as' }, () =>
+      'user' in user
+        ? this.native.viewOf(user.user)
+        : this.native.view({
+            uid: user.uid,
+            gid: user.gid,
+            groups: [...(user.groups ?? [])],
+            umask: user.umask ?? UMASK_DEFAULT,
+          }),
+    )
+    return new Session(this.native, view)
+  }
+
+  /**
+   * Makes everything acknowledged so far durable: it survives the loss of power.
+   *
+   * @throws LockstepError `EIO`; the store is closed then, for nobody knows what the disk holds.
+   */
+  async sync(): Promise<void> {
+    await guardAsync({ syscall: 'sync', path: this.directory }, () => this.native.sync())
+  }
+
+  /** Where the bytes of the store went. */
+  async space(): Promise<SpaceReport> {
+    return await guardAsync({ syscall: 'space', path: this.directory }, () =>
+      Promise.resolve(this.native.space()),
+    )
+  }
+
+  /** Commits and closes. Later calls answer `ERR_LOCKSTEP_CLOSED`; closing again does nothing. */
+  async close(): Promise<void> {
+    this.#closing ??= guardAsync({ syscall: 'close', path: this.directory }, () =>
+      this.native.close(),
+    )
+    await this.#closing
+  }
+
+  /** As `close`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}
+
+/** The process's own user; the superuser where the system knows no users. */
+function processUser(): UserNumbers {
+  const uid = process.getuid?.() ?? 0
+  const gid = process.getgid?.() ?? 0
+  const groups = process.getgroups?.() ?? []
+  // Read once, when a store is opened: what the deprecation warns of is a change from two threads.
+  // eslint-disable-next-line @typescript-eslint/no-deprecated
+  const umask = process.umask()
+  return { uid, gid, groups, umask }
+}
