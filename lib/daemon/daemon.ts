@@ -1,0 +1,182 @@
+/**
+ * The daemon: one open store and all that serves it.
+ *
+ * Invariants:
+ * - Parts start in order and stop in the reverse one; a start that fails stops what had started,
+ *   so that it changes nothing.
+ * - The store is opened first and closed last: no part ever sees it closed.
+ * - Ready means that every part answers.
+ */
+import { userInfo } from 'node:os'
+import { codeOf, guardAsync } from '../errors.js'
+import { HdfsService } from '../hdfs/index.js'
+import { NativeStore } from '../native.js'
+import { Mount } from '../posix/mount.js'
+import { WebHdfsServer } from '../webhdfs/server.js'
+import type { HdfsFacts } from '../webhdfs/options.js'
+import { portError, serviceUri } from './address.js'
+import { ControlServer } from './control-server.js'
+import { hdfsFacts } from './hdfs-facts.js'
+import { identityOf } from './identity.js'
+import type { Identity } from './identity.js'
+import { LocalControl } from './local-control.js'
+import type { Logger } from './log.js'
+import { VERSION } from './version.js'
+
+/** How a daemon runs. */
+export interface DaemonOptions {
+  /** The store's directory, absolute. */
+  store: string
+  /** Address of all network services. */
+  host: string
+  /** Ports; 0 = any. */
+  hdfsPort: number
+  dataPort: number
+  httpPort: number
+  /** Whether `hdfs://` is served. */
+  hdfs: boolean
+  /** Where to mount, absolute; if not `required`, a machine that cannot goes on without. */
+  mount?: { path: string; required: boolean }
+  log: Logger
+}
+
+/** What the `ready` line says. */
+export interface Ready {
+  pid: number
+  /** The mount point. */
+  mount: string | null
+  /** `hdfs://HOST:PORT`. */
+  hdfs: string | null
+  webhdfs: string
+  http: string
+}
+
+/** A running daemon. */
+export class Daemon {
+  readonly log: Logger
+  /** Where it answers; set once it does. */
+  readonly ready: Ready
+  /** Why nothing is mounted, if that was tried. */
+  mountFailure: string | undefined
+  readonly #options: DaemonOptions
+  readonly #parts: { name: string; stop: () => Promise<void> }[] = []
+  #hdfsFacts: HdfsFacts | undefined
+  #stopped: Promise<void> | undefined
+
+  private constructor(options: DaemonOptions) {
+    this.#options = options
+    this.log = options.log
+    this.ready = { pid: process.pid, mount: null, hdfs: null, webhdfs: '', http: '' }
+  }
+
+  /**
+   * Opens the store and starts everything.
+   *
+   * @throws LockstepError one line that says what is wrong and what to do; nothing is left running.
+   */
+  static async start(options: DaemonOptions): Promise<Daemon> {
+    const daemon = new Daemon(options)
+    try {
+      await daemon.#start()
+    } catch (error) {
+      await daemon.stop()
+      throw error
+    }
+    return daemon
+  }
+
+  /** Stops everything, last the store. Idempotent. Never rejects: what fails is logged. */
+  async stop(): Promise<void> {
+    this.#stopped ??= this.#stopParts()
+    await this.#stopped
+  }
+
+  async #start(): Promise<void> {
+    const { store: path } = this.#options
+    const store = await guardAsync({ syscall: 'open', path }, () => NativeStore.open(path))
+    this.#parts.push({ name: 'store', stop: () => store.close() })
+    const identity = identityOf(store)
+    await this.#serveNetwork(store, identity)
+    if (this.#options.mount !== undefined) await this.#mount(store, this.#options.mount)
+    const control = new ControlServer(new LocalControl(store, path, false))
+    this.#parts.push({ name: 'control', stop: () => control.close() })
+    await control.listen(path)
+    this.log.info({ ...this.ready, store: path }, 'serving')
+  }
+
+  /** HTTP first, because the DataNode's reports name its port; it asks for HDFS's facts later. */
+  async #serveNetwork(store: NativeStore, identity: Identity): Promise<void> {
+    const { host, httpPort } = this.#options
+    const http = await WebHdfsServer.start(store, {
+      host,
+      port: httpPort,
+      storeId: identity.clusterId,
+      version: VERSION,
+      hdfs: () => this.#hdfsFacts,
+      onError: (error, what) => {
+        this.log.error({ error }, what)
+      },
+    }).catch((error: unknown) => {
+      throw portError(error, httpPort, '--http-port')
+    })
+    this.#parts.push({ name: 'webhdfs', stop: () => http.close() })
+    this.ready.http = serviceUri('http', host, http.port)
+    this.ready.webhdfs = serviceUri('webhdfs', host, http.port)
+    if (this.#options.hdfs) await this.#startHdfs(store, identity, http.port)
+  }
+
+  async #startHdfs(store: NativeStore, identity: Identity, httpPort: number): Promise<void> {
+    const { host, hdfsPort, dataPort } = this.#options
+    const hdfs = await HdfsService.start(store, {
+      ...identity,
+      host,
+      rpcPort: hdfsPort,
+      dataPort,
+      httpPort,
+      serviceUser: userInfo().username,
+    }).catch((error: unknown) => {
+      const isRpc = error instanceof Error && 'port' in error && error.port === hdfsPort
+      throw isRpc
+        ? portError(error, hdfsPort, '--hdfs-port')
+        : portError(error, dataPort, '--data-port')
+    })
+    this.#parts.push({ name: 'hdfs', stop: () => hdfs.stop() })
+    this.#hdfsFacts = hdfsFacts(hdfs)
+    this.ready.hdfs = serviceUri('hdfs', host, hdfs.rpcPort)
+  }
+
+  async #mount(store: NativeStore, wish: { path: string; required: boolean }): Promise<void> {
+    let mount: Mount
+    try {
+      mount = await Mount.create(store, { path: wish.path, store: this.#options.store })
+    } catch (error) {
+      if (wish.required || !(error instanceof Error)) throw error
+      this.mountFailure = error.message
+      this.log.warn({ error }, 'going on without a mount')
+      return
+    }
+    this.#parts.push({ name: 'mount', stop: () => mount.unmount() })
+    this.ready.mount = mount.path
+    void this.#watch(mount)
+  }
+
+  async #watch(mount: Mount): Promise<void> {
+    try {
+      if (!(await mount.ended())) return
+      this.log.warn({ mount: mount.path }, 'unmounted from outside; the other services go on')
+      this.ready.mount = null
+    } catch (error) {
+      this.log.error({ error }, 'the mount ended with a failure')
+    }
+  }
+
+  async #stopParts(): Promise<void> {
+    for (const part of this.#parts.reverse()) {
+      try {
+        await part.stop()
+      } catch (error) {
+        this.log.error({ error, part: part.name, code: codeOf(error) }, 'did not stop well')
+      }
+    }
+  }
+}
