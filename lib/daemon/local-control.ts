@@ -299,7 +299,7 @@ export class LocalControl implements control.Control {
     } catch (error) {
       if (codeOf(error) !== 'ENOTEMPTY') throw error
       const why = `${path} has snapshots or volumes, in it or below; delete those first`
-      throw errorFor('ENOTEMPTY', `ENOTEMPTY: ${why}`, { path, cause: error })
+      throw errorFor('ENOTEMPTY', `ENOTEMPTY: ${why}`, { syscall: 'rm', path, cause: error })
     }
   }
 

@@ -50,7 +50,10 @@ say(`data set: ${String(data.contents.size)} files, ${megabytes(data.bytes)}`)
 const served = await Served.start(directory)
 say(served.mounted ? 'POSIX side: the mount' : 'POSIX side: the library (no /dev/fuse here)')
 const store = join(directory, 'store')
-const java = await JavaClient.start(served.daemon.ready.hdfs ?? '')
+// A Java client looks at an idle connection only when it uses it again; where the daemon comes and
+// goes between two commands, it must not keep any.
+const properties = served.mounted ? {} : { 'ipc.client.connection.maxidletime': '50' }
+const java = await JavaClient.start(served.daemon.ready.hdfs ?? '', properties)
 
 t.teardown(async () => {
   await java.close()

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto'
 import { mkdir, mkdtemp, open, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { JavaClient } from '../clients/java.js'
 import { digestThrough, hasFuse } from '../e2e/posix-side.js'
 import * as host from 'node:fs/promises'
@@ -39,7 +39,7 @@ async function peakBytes(): Promise<number> {
   return Number(kibibytes) * 1024
 }
 
-async function sayPeak(after: string): Promise<void> {
+async function sayPeak(t: Test, after: string): Promise<void> {
   const peak = await peakBytes()
   t.comment(`peak memory of the daemon after ${after}: ${(peak / 2 ** 20).toFixed(0)} MiB`)
   t.ok(peak < PEAK_BYTES_MAX, `under 512 MiB after ${after}`)
@@ -54,7 +54,7 @@ await t.test('4 GiB through hdfs://', async t => {
     `put ${putMegabytesPerSecond.toFixed(0)} MB/s, get ${getMegabytesPerSecond.toFixed(0)} MB/s`,
   )
   t.equal(rest.crc32cRead, rest.crc32cWritten)
-  await sayPeak('4 GiB through hdfs://')
+  await sayPeak(t, '4 GiB through hdfs://')
 })
 
 await t.test('4 GiB through the mount', async t => {
@@ -75,7 +75,7 @@ await t.test('4 GiB through the mount', async t => {
   await file.sync()
   await file.close()
   t.same(await digestThrough(host, path), [LARGE_BYTES, hash.digest('hex')])
-  await sayPeak('4 GiB through the mount')
+  await sayPeak(t, '4 GiB through the mount')
 })
 
 await t.test('1 GiB in and out by the Java client, medians of three', async t => {

@@ -129,8 +129,7 @@ fn prepare(path: &Path) -> Result<PathBuf, MountError> {
         let Some(entry) = mount_table::at(&point).map_err(failed)? else {
             break;
         };
-        let dead = std::fs::symlink_metadata(&point)
-            .is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN));
+        let dead = is_dead(&point, &entry);
         if !dead {
             let reason = "something is mounted there: unmount it or choose another directory";
             return Err(MountError::Busy {
@@ -160,6 +159,15 @@ fn prepare(path: &Path) -> Result<PathBuf, MountError> {
         });
     }
     Ok(point)
+}
+
+/// Whether nobody serves the mount any more. The attributes of a dead mount of ours may still be
+/// answered from the kernel's cache, its statistics never are.
+fn is_dead(point: &Path, entry: &mount_table::MountEntry) -> bool {
+    let unserved = Some(libc::ENOTCONN);
+    std::fs::symlink_metadata(point).is_err_and(|error| error.raw_os_error() == unserved)
+        || (entry.is_ours()
+            && rustix::fs::statfs(point).is_err_and(|errno| Some(errno.raw_os_error()) == unserved))
 }
 
 fn unusable(path: &Path, error: io::Error) -> MountError {
