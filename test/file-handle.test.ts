@@ -64,7 +64,7 @@ const step: fc.Arbitrary<[string, Step]> = fc.oneof(
   ]),
 )
 
-test('random reads and writes answer as those of node', async t => {
+void test('random reads and writes answer as those of node', async t => {
   const { fs, directory } = await openFs(t)
   console.log(
     `seed=0x${SEED.toString(16)} replay: LOCKSTEP_SEED=${String(SEED)} npx tap dist/test/file-handle.test.js`,
@@ -99,7 +99,7 @@ test('random reads and writes answer as those of node', async t => {
   t.pass(`${String(count)} files`)
 })
 
-test('a closed handle answers EBADF and closes again quietly', async t => {
+void test('a closed handle answers EBADF and closes again quietly', async t => {
   const { fs } = await openFs(t)
   const handle = await fs.open('/file', 'w')
   t.ok(handle.fd >= 0x4000_0000)
@@ -113,7 +113,7 @@ test('a closed handle answers EBADF and closes again quietly', async t => {
   t.equal(await fs.readFile('/file', 'utf8'), 'last words')
 })
 
-test('a file stays while it is open', async t => {
+void test('a file stays while it is open', async t => {
   const { fs } = await openFs(t)
   await using handle = await fs.open('/file', 'w+')
   await handle.write(Buffer.alloc(100_000, 7))
@@ -125,7 +125,7 @@ test('a file stays while it is open', async t => {
   t.equal((await handle.stat()).mode & 0o777, 0o600)
 })
 
-test('a directory can be opened, looked at and made durable', async t => {
+void test('a directory can be opened, looked at and made durable', async t => {
   const { fs } = await openFs(t)
   await fs.mkdir('/directory')
   await using handle = await fs.open('/directory', 'r')
@@ -140,7 +140,7 @@ test('a directory can be opened, looked at and made durable', async t => {
   await t.rejects(fs.open('/link', constants.O_RDONLY | constants.O_NOFOLLOW), { code: 'ELOOP' })
 })
 
-test('streams carry files of any size in pieces', async t => {
+void test('streams carry files of any size in pieces', async t => {
   const { fs } = await openFs(t)
   const piece = Buffer.from(Array.from({ length: 65_537 }, (_, index) => index % 251))
   const source = Readable.from(Array.from({ length: 100 }, () => piece))
@@ -162,7 +162,7 @@ test('streams carry files of any size in pieces', async t => {
   await handle.close()
 })
 
-test('lines, iterables, signals and encodings', async t => {
+void test('lines, iterables, signals and encodings', async t => {
   const { fs } = await openFs(t)
   await fs.writeFile('/lines', ['one\n', 'two\n', Buffer.from('three')])
   const handle = await fs.open('/lines')
@@ -185,7 +185,7 @@ test('lines, iterables, signals and encodings', async t => {
   t.match(await fs.mkdtemp('/tmp-'), /^\/tmp-[A-Za-z0-9]{6}$/)
 })
 
-test('trees are copied with their attributes', async t => {
+void test('trees are copied with their attributes', async t => {
   const { fs } = await openFs(t)
   await fs.mkdir('/from/sub', { recursive: true })
   await fs.writeFile('/from/sub/file', 'x'.repeat(5000), { mode: 0o640 })

@@ -35,7 +35,7 @@ async function compare(node: Side, ours: Side, operations: Operation[]): Promise
   if (expected !== found) throw difference(history, expected, found)
 }
 
-test('random operations answer as node:fs does', async t => {
+void test('random operations answer as node:fs does', async t => {
   const directory = temporaryDirectory(t)
   console.log(
     `seed=0x${SEED.toString(16)} replay: LOCKSTEP_SEED=${String(SEED)} npx tap dist/test/file-system.test.js`,

@@ -22,7 +22,7 @@ async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
 
 const line = ({ kind, path, target }: Change) => [kind, path, target].filter(Boolean).join(' ')
 
-test('a store keeps what was written when it is opened again', async t => {
+void test('a store keeps what was written when it is opened again', async t => {
   const directory = join(temporaryDirectory(t), 'store')
   {
     await using store = await Store.open(directory, { create: true })
@@ -36,7 +36,7 @@ test('a store keeps what was written when it is opened again', async t => {
   t.equal(await store.fs.readFile('/deep/.snapshot/one/er/file', 'utf8'), 'kept')
 })
 
-test('opening says what is wrong', async t => {
+void test('opening says what is wrong', async t => {
   const directory = temporaryDirectory(t)
   const missing = join(directory, 'missing')
   await t.rejects(Store.open(missing), { code: 'ERR_LOCKSTEP_NOT_A_STORE', path: missing })
@@ -49,7 +49,7 @@ test('opening says what is wrong', async t => {
   await t.rejects(Store.open(missing, { cacheBytes: 1 }), { code: 'ERR_OUT_OF_RANGE' })
 })
 
-test('a store is open once', async t => {
+void test('a store is open once', async t => {
   const store = await openStore(t)
   await t.rejects(Store.open(store.directory), { code: 'ERR_LOCKSTEP_LOCKED' })
   await store.close()
@@ -60,7 +60,7 @@ test('a store is open once', async t => {
   await t.rejects(store.sync(), { code: 'ERR_LOCKSTEP_CLOSED' })
 })
 
-test('a snapshot is a point in time and never changes', async t => {
+void test('a snapshot is a point in time and never changes', async t => {
   const store = await openStore(t)
   const { fs } = store
   await fs.writeFile('/small', 'before')
@@ -85,7 +85,7 @@ test('a snapshot is a point in time and never changes', async t => {
   await t.rejects(snapshot.fs.readFile('/small'), { code: 'ENOENT' })
 })
 
-test('a clone is written apart from its origin', async t => {
+void test('a clone is written apart from its origin', async t => {
   const store = await openStore(t)
   await store.fs.mkdir('/data')
   await store.fs.writeFile('/data/file', 'origin')
@@ -103,7 +103,7 @@ test('a clone is written apart from its origin', async t => {
   await t.rejects(store.fs.stat('/copy'), { code: 'ENOENT' })
 })
 
-test('a volume has its own root, which paths cannot leave', async t => {
+void test('a volume has its own root, which paths cannot leave', async t => {
   const store = await openStore(t)
   const volume = await store.createVolume('/volume')
   await store.fs.writeFile('/outside', 'outside')
@@ -118,7 +118,7 @@ test('a volume has its own root, which paths cannot leave', async t => {
   t.equal((await volume.statistics()).inodeCount, 4)
 })
 
-test('differences are typed and complete', async t => {
+void test('differences are typed and complete', async t => {
   const store = await openStore(t)
   const { fs } = store
   await fs.mkdir('/tree')
@@ -144,7 +144,7 @@ test('differences are typed and complete', async t => {
   await t.rejects(all(store.diff('/tree', 'nowhere')), { code: 'ENOENT' })
 })
 
-test('permission is that of the user who asks', async t => {
+void test('permission is that of the user who asks', async t => {
   const store = await openStore(t)
   await store.fs.chmod('/', 0o755)
   await store.fs.writeFile('/secret', 'secret', { mode: 0o600 })
@@ -160,7 +160,7 @@ test('permission is that of the user who asks', async t => {
   t.ok(named.uid >= 1_000_000_000)
 })
 
-test('a store that was closed is sound', async t => {
+void test('a store that was closed is sound', async t => {
   const store = await openStore(t)
   for (let index = 0; index < 300; index += 1) {
     await store.fs.writeFile(`/file-${String(index)}`, 'x'.repeat(index * 50))
