@@ -11,7 +11,7 @@ import { createHash } from 'node:crypto'
 import { access, mkdir, readFile, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { cacheDirectory, clientsDirectory, run } from './process.js'
+import { cacheDirectory, clientsDirectory, exclusively, run } from './process.js'
 
 const PROJECT = join(clientsDirectory, 'java')
 const CACHE = join(cacheDirectory, 'java')
@@ -222,7 +222,7 @@ let classpath: Promise<string> | undefined
  * Costs a download once, a compilation when a source changed, and nothing otherwise.
  */
 export function javaClasspath(): Promise<string> {
-  classpath ??= prepare()
+  classpath ??= exclusively('java', prepare)
   return classpath
 }
 

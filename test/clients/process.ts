@@ -5,7 +5,9 @@
  */
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
 const OUTPUT_BYTES_KEPT = 4 << 20
@@ -83,4 +85,37 @@ export async function run(
     throw new Error(`${command} ${words.join(' ')}: exit status ${String(result.status)}\n${said}`)
   }
   return result.stdout
+}
+
+/** Does `work` while no other test process does work of the same name; test files run side by side. */
+export async function exclusively<T>(name: string, work: () => Promise<T>): Promise<T> {
+  const lock = join(cacheDirectory, `${name}.lock`)
+  await mkdir(cacheDirectory, { recursive: true })
+  while (!(await take(lock))) await delay(200)
+  try {
+    return await work()
+  } finally {
+    await rm(lock, { force: true })
+  }
+}
+
+/** Makes the lock file, unless its owner lives. */
+async function take(lock: string): Promise<boolean> {
+  try {
+    await writeFile(lock, String(process.pid), { flag: 'wx' })
+    return true
+  } catch {
+    const owner = Number(await readFile(lock, 'utf8').catch(() => ''))
+    if (owner > 0 && !isAlive(owner)) await rm(lock, { force: true })
+    return false
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
 }

@@ -6,7 +6,7 @@
  */
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { cacheDirectory, clientsDirectory, run } from './process.js'
+import { cacheDirectory, clientsDirectory, exclusively, run } from './process.js'
 
 const PROJECT = join(clientsDirectory, 'python')
 const ENVIRONMENT = join(cacheDirectory, 'venv')
@@ -28,7 +28,7 @@ export async function python(
   command: string,
   ...words: string[]
 ): Promise<unknown> {
-  ready ??= prepare()
+  ready ??= exclusively('python', prepare)
   await ready
   const script = join(PROJECT, 'client.py')
   const printed = await run(PYTHON, [script, client, url, command, ...words])

@@ -37,17 +37,17 @@ fn check(kind: Kind, default_runs: u64) {
 
 #[test]
 fn power_cuts_leave_a_prefix_with_everything_durable() {
-    check(Kind::PowerCut, 6);
+    check(Kind::PowerCut, 20);
 }
 
 #[test]
 fn kills_lose_nothing_acknowledged() {
-    check(Kind::Kill, 6);
+    check(Kind::Kill, 20);
 }
 
 #[test]
 fn a_failing_io_loses_nothing_acknowledged() {
-    check(Kind::Failure, 6);
+    check(Kind::Failure, 20);
 }
 
 #[test]
