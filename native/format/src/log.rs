@@ -309,8 +309,9 @@ mod tests {
             },
         ];
         let mut encoder = Encoder::new();
-        list.iter()
-            .for_each(|operation| operation.encode(&mut encoder));
+        for operation in &list {
+            operation.encode(&mut encoder);
+        }
         let body = encoder.finish();
         let record = encode(42, Epoch(5), &body);
         let head: [u8; HEADER_BYTES] = record[..HEADER_BYTES].try_into().unwrap();

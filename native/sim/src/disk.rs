@@ -203,6 +203,7 @@ impl Disk {
     }
 
     /// What the next process finds: after a power cut, or (`power` false) after a kill.
+    #[must_use]
     pub fn restart(&self, power: bool) -> Self {
         let mut inner = self.0.lock();
         let inner = &mut *inner;

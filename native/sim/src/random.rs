@@ -1,4 +1,4 @@
-//! Seeded random numbers (SplitMix64, Steele, Lea and Flood 2014).
+//! Seeded random numbers (`SplitMix64`, Steele, Lea and Flood 2014).
 
 /// A source of random numbers that depends on its seed alone.
 #[derive(Clone, Debug)]

@@ -126,24 +126,17 @@ fn operate(
     let mut current = model;
     for _ in 0..400 {
         let operation = current.choose(random);
-        let result = perform(store, &operation);
-        let mut next = current.clone();
-        match result {
-            Ok(view) => {
-                next.apply(&operation, view);
-                outcome.acknowledged += 1;
-                outcome.fingerprint = outcome.fingerprint.wrapping_mul(31) ^ u64::from(view);
-                history.states.push(next.clone());
-                if matches!(operation, Operation::Sync | Operation::Maintain) {
-                    history.durable = history.states.len() - 1;
-                }
-                current = next;
-            }
-            Err(_) => {
-                // It may have happened. Nothing else may be done before that is known.
-                history.pending = Some(operation);
-                break;
-            }
+        let Ok(view) = perform(store, &operation) else {
+            // It may have happened. Nothing else may be done before that is known.
+            history.pending = Some(operation);
+            break;
+        };
+        current.apply(&operation, view);
+        outcome.acknowledged += 1;
+        outcome.fingerprint = outcome.fingerprint.wrapping_mul(31) ^ u64::from(view);
+        history.states.push(current.clone());
+        if matches!(operation, Operation::Sync | Operation::Maintain) {
+            history.durable = history.states.len() - 1;
         }
     }
     (history, current)

@@ -416,16 +416,13 @@ proptest! {
         let apply = |list: &[(u64, Option<usize>)], model: &mut BTreeMap<_, _>| {
             for (number, length) in list {
                 let key = plain(*number);
-                match length {
-                    Some(length) => {
-                        let value = vec![*number as u8; *length];
-                        put(&store, &key, &value);
-                        model.insert(key, value);
-                    }
-                    None => {
-                        let found = store.write(|txn| txn.delete(ROOT, &key)).unwrap();
-                        assert_eq!(found, model.remove(&key).is_some());
-                    }
+                if let Some(length) = length {
+                    let value = vec![*number as u8; *length];
+                    put(&store, &key, &value);
+                    model.insert(key, value);
+                } else {
+                    let found = store.write(|txn| txn.delete(ROOT, &key)).unwrap();
+                    assert_eq!(found, model.remove(&key).is_some());
                 }
             }
         };
