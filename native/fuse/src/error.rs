@@ -116,12 +116,14 @@ const FAULTS_PER_SECOND: u32 = 10;
 /// Turns failures into answers, and tells those worth telling.
 pub(crate) struct Faults {
     hook: FaultHook,
+    /// Called after a panic: an invariant is broken.
+    broken: Box<dyn Fn() + Send + Sync>,
     told: Mutex<(Instant, u32)>,
 }
 
 impl Faults {
-    /// Tells the hook, or standard error if there is none.
-    pub(crate) fn new(hook: Option<FaultHook>) -> Self {
+    /// Tells the hook, or standard error if there is none; a panic is also told to `broken`.
+    pub(crate) fn new(hook: Option<FaultHook>, broken: Box<dyn Fn() + Send + Sync>) -> Self {
         let hook = hook.unwrap_or_else(|| {
             Arc::new(|fault: &Fault| {
                 let Fault {
@@ -135,11 +137,13 @@ impl Faults {
         });
         Self {
             hook,
+            broken,
             told: Mutex::new((Instant::now(), 0)),
         }
     }
 
-    /// Runs the work of one request. A panic is answered with `EIO` and never leaves this thread.
+    /// Runs the work of one request. A panic is answered with `EIO`, never leaves this thread, and
+    /// is the last thing that could change the store.
     pub(crate) fn answer<T>(
         &self,
         operation: &'static str,
@@ -155,6 +159,7 @@ impl Faults {
                 Err(fuser::Errno::from_i32(error.errno()))
             }
             Err(panic) => {
+                (self.broken)();
                 self.tell(
                     operation,
                     node,
@@ -207,14 +212,17 @@ mod tests {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let into = Arc::clone(&seen);
         let hook: FaultHook = Arc::new(move |fault| into.lock().push(fault.clone()));
-        (Faults::new(Some(hook)), seen)
+        (Faults::new(Some(hook), Box::new(|| ())), seen)
     }
 
     #[test]
     fn a_panic_is_answered_with_eio_and_told() {
-        let (faults, seen) = collecting();
+        let (mut faults, seen) = collecting();
+        let (sender, broken) = std::sync::mpsc::channel();
+        faults.broken = Box::new(move || sender.send(()).unwrap());
         let answer: Result<(), _> = faults.answer("read", 7, || panic!("broken {}", 1));
         assert_eq!(answer.unwrap_err().code(), libc::EIO);
+        broken.try_recv().unwrap();
         let seen = seen.lock();
         assert_eq!(
             (seen[0].operation, seen[0].node, &*seen[0].message),

@@ -7,7 +7,8 @@
 //!   is allowed, and what it means, is decided there.
 //! - The kernel may cache names, attributes and pages for [`TTL`]: whoever else changes the store
 //!   tells [`notify`] first, and is answered only when the kernel has forgotten the old state.
-//! - A request that fails, or panics, is answered with an errno; the thread goes on.
+//! - A request that fails, or panics, is answered with an errno; the thread goes on. After a panic
+//!   the store takes no more changes.
 //! - All mounting, unmounting and aborting goes through `device.rs`.
 //!
 //! [`TTL`]: convert::TTL

@@ -200,7 +200,9 @@ fn serve(
     options: &MountOptions,
 ) -> io::Result<Mount> {
     let origin = NEXT_ORIGIN.fetch_add(1, Ordering::Relaxed);
-    let faults = Arc::new(Faults::new(options.faults.clone()));
+    let store = Arc::clone(vfs);
+    let broken = Box::new(move || store.fail_stop("a request of the mount panicked"));
+    let faults = Arc::new(Faults::new(options.faults.clone(), broken));
     let slot: CachesSlot = Arc::new(OnceLock::new());
     let adapter = Adapter::new(
         Arc::clone(vfs),

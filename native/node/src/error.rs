@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - Nothing unwinds into Node: [`catch`] stands around every call of the core.
-//! - A panic means a broken invariant: the store is closed, and the caller hears `EIO`.
+//! - A panic means a broken invariant: the store takes no more changes, and the caller hears `EIO`.
 
 use lockstep_vfs::{Errno, Vfs, VfsError};
 use napi::{Env, JsError};
@@ -44,17 +44,17 @@ pub(crate) fn rejection(env: Env, failure: Failure) -> napi::Error {
     napi::Error::from(JsError::from(failure).into_unknown(env))
 }
 
-/// Runs `call` on the core. A panic in it closes the store, so that what is broken in memory never
+/// Runs `call` on the core. A panic in it stops all changes, so that what is broken in memory never
 /// reaches the disk, and answers `EIO`.
 pub(crate) fn catch<T>(vfs: &Vfs, call: impl FnOnce() -> Result<T, VfsError>) -> Result<T> {
     if let Ok(result) = catch_unwind(AssertUnwindSafe(call)) {
         return result.map_err(|error| from_vfs(&error));
     }
-    // The panic hook has told what and where; a second failure while closing adds nothing.
-    let _ = catch_unwind(AssertUnwindSafe(|| vfs.close()));
+    // The panic hook has told what and where.
+    vfs.fail_stop("a call from JavaScript panicked");
     Err(failure(
         "EIO",
-        "a broken invariant closed the store; see the log".to_owned(),
+        "a broken invariant closed the store for changes; see the log".to_owned(),
     ))
 }
 

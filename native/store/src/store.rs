@@ -512,10 +512,15 @@ impl Store {
         self.wake.now();
     }
 
-    /// After a failed write or sync nobody knows what the disk holds: no change is accepted until
-    /// the store is opened again.
+    /// After a failed write or sync nobody knows what the disk holds, and after a broken invariant
+    /// nobody knows what memory does: no change is accepted, and nothing more is committed, until
+    /// the store is opened again. Reading goes on.
+    pub fn fail_stop(&self, reason: &str) {
+        self.failure.lock().get_or_insert_with(|| reason.to_owned());
+    }
+
     pub(crate) fn fail(&self, error: &StoreError) {
-        self.failure.lock().get_or_insert_with(|| error.to_string());
+        self.fail_stop(&error.to_string());
     }
 
     fn check_writable(&self) -> Result<()> {

@@ -153,6 +153,22 @@ fn a_process_that_dies_loses_nothing_acknowledged() {
 }
 
 #[test]
+fn after_a_failure_nothing_changes_until_the_store_is_opened_again() {
+    let (_dir, store) = fresh();
+    put(&store, &plain(1), b"acknowledged");
+    store.fail_stop("an invariant broke");
+    let refused = store.write(|txn| txn.put(ROOT, &plain(2), b"refused"));
+    assert_eq!(refused.unwrap_err().code(), "ERR_LOCKSTEP_CLOSED");
+    assert_eq!(store.sync().unwrap_err().code(), "ERR_LOCKSTEP_CLOSED");
+    let found = get(&store, ROOT, &plain(1));
+    assert_eq!(found, Some(b"acknowledged".to_vec()));
+    let store = reopen(store);
+    assert_eq!(get(&store, ROOT, &plain(1)), found);
+    put(&store, &plain(2), b"accepted");
+    check(store);
+}
+
+#[test]
 fn an_error_in_a_transaction_undoes_all_of_it() {
     let (_dir, store) = fresh();
     put(&store, &plain(1), b"old");

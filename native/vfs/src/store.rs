@@ -85,6 +85,12 @@ impl Vfs {
         Ok(self.store.sync()?)
     }
 
+    /// A broken invariant was found: nothing is changed or committed until the store is opened
+    /// again; reading goes on. What was acknowledged is in the log.
+    pub fn fail_stop(&self, reason: &str) {
+        self.store.fail_stop(reason);
+    }
+
     /// Commits and closes; every later call answers `Closed`. Idempotent.
     pub fn close(&self) -> Result<()> {
         self.reaper.stop();
