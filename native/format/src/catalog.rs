@@ -5,13 +5,22 @@ use crate::ids::{Epoch, InodeId, PageId, ViewId};
 use crate::inode::Timestamp;
 use crate::limits::VIEW_COUNT_MAX;
 
-fn take_view(decoder: &mut Decoder<'_>) -> Result<ViewId, FormatError> {
+/// A view, as records of the catalog and of the log hold it.
+pub(crate) fn take_view(decoder: &mut Decoder<'_>) -> Result<ViewId, FormatError> {
     Ok(ViewId(
         decoder.bounded("view", u64::from(VIEW_COUNT_MAX))? as u32
     ))
 }
 
-fn take_time(decoder: &mut Decoder<'_>) -> Result<Timestamp, FormatError> {
+/// What [`take_time`] reads.
+pub(crate) fn put_time(encoder: &mut Encoder, time: Timestamp) {
+    encoder
+        .signed(time.seconds)
+        .varint(u64::from(time.nanoseconds));
+}
+
+/// A time, as records of the catalog and of the log hold it.
+pub(crate) fn take_time(decoder: &mut Decoder<'_>) -> Result<Timestamp, FormatError> {
     Ok(Timestamp {
         seconds: decoder.signed()?,
         nanoseconds: decoder.bounded("nanoseconds", 999_999_999)? as u32,
@@ -69,9 +78,7 @@ impl VolumeRecord {
             .varint(self.root_inode.0)
             .u8(u8::from(self.deleting) | u8::from(self.buried) << 1)
             .blob(&self.name);
-        encoder
-            .signed(self.created.seconds)
-            .varint(u64::from(self.created.nanoseconds));
+        put_time(&mut encoder, self.created);
         if let Some(origin) = self.origin {
             encoder
                 .varint(u64::from(origin.snapshot.0))

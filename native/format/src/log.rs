@@ -6,6 +6,7 @@
 //!   from an earlier use of a file is never mistaken for a new one.
 //! - A record is one acknowledged change: all of its operations are applied, or none.
 
+use crate::catalog::{put_time, take_time, take_view};
 use crate::codec::{Decoder, Encoder, FormatError};
 use crate::ids::{Epoch, InodeId, TreeId, ViewId};
 use crate::inode::Timestamp;
@@ -77,25 +78,6 @@ pub enum Operation<'a> {
         /// When.
         created: Timestamp,
     },
-}
-
-fn put_time(encoder: &mut Encoder, time: Timestamp) {
-    encoder
-        .signed(time.seconds)
-        .varint(u64::from(time.nanoseconds));
-}
-
-fn take_time(decoder: &mut Decoder<'_>) -> Result<Timestamp, FormatError> {
-    Ok(Timestamp {
-        seconds: decoder.signed()?,
-        nanoseconds: decoder.bounded("nanoseconds", 999_999_999)? as u32,
-    })
-}
-
-fn take_view(decoder: &mut Decoder<'_>) -> Result<ViewId, FormatError> {
-    Ok(ViewId(
-        decoder.bounded("view", u64::from(VIEW_COUNT_MAX))? as u32
-    ))
 }
 
 impl<'a> Operation<'a> {
