@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod chunk;
 pub mod codec;
 pub mod extent;
+pub mod footer;
 pub mod ids;
 pub mod inode;
 pub mod key;
@@ -19,6 +20,7 @@ pub use catalog::{DeadRange, Origin, SegmentRecord, SnapshotRecord, VolumeRecord
 pub use chunk::ChunkRecord;
 pub use codec::{Decoder, Encoder, FormatError};
 pub use extent::Extent;
+pub use footer::Footer;
 pub use ids::{ChunkPtr, Epoch, InodeId, PageId, SegmentId, TreeId, ViewId};
 pub use inode::{Dentry, FileKind, Inode, Timestamp};
 pub use meta::Meta;

@@ -30,3 +30,7 @@ pub const LINK_COUNT_MAX: u32 = 1 << 31;
 pub const LOG_RECORD_BYTES_MAX: usize = 64 << 20;
 /// Deepest B+tree that is believed when read from disk.
 pub const TREE_LEVEL_MAX: u8 = 32;
+/// No encoded chunk record is larger: its integers, its hash and a checksum for each grain.
+pub const CHUNK_RECORD_BYTES_MAX: usize = 80 + CHUNK_BYTES_MAX / GRAIN_BYTES * 4;
+/// No segment footer is larger: a segment has at most 2^25 + 1 chunks of 8 bytes.
+pub const FOOTER_BYTES_MAX: usize = 2 << 30;
