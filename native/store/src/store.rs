@@ -19,8 +19,7 @@ use crate::tree;
 use crate::txn::{ReadTxn, Reader, WriteTxn};
 use crate::unsynced::{Need, Range};
 use lockstep_format::log::{self, Operation};
-use lockstep_format::meta::Superblock;
-use lockstep_format::{Encoder, Timestamp, ViewId};
+use lockstep_format::{Encoder, Features, FormatError, Superblock, Timestamp, ViewId};
 use parking_lot::{Condvar, Mutex, RwLock};
 use rustc_hash::FxHashSet;
 use std::fs::File;
@@ -199,7 +198,7 @@ impl Store {
         }
         let superblock = Superblock {
             store_id: SystemClock.random(),
-            features: 0,
+            features: Features::default(),
         };
         // Written under another name first: a store without a superblock is no store.
         let partial = dir.join("superblock.new");
@@ -228,7 +227,7 @@ impl Store {
             }
         }
         Superblock::decode(&bytes).map_err(|error| match error {
-            lockstep_format::FormatError::Version {
+            FormatError::Version {
                 found, supported, ..
             } => StoreError::NewerFormat { found, supported },
             source => StoreError::Superblock { path, source },
@@ -239,9 +238,18 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotAStore`], [`StoreError::Superblock`], [`StoreError::NewerFormat`],
-    /// [`StoreError::Locked`]: nothing was changed.
+    /// [`StoreError::UnknownFeatures`], [`StoreError::Locked`]: nothing was changed.
     pub fn open(dir: &Path, options: &StoreOptions) -> Result<Arc<Self>> {
-        Self::superblock(dir)?;
+        match Self::superblock(dir)?.unknown_features() {
+            (0, 0) => {}
+            (0, _) if options.read_only => {}
+            (incompatible, read_only_compatible) => {
+                return Err(StoreError::UnknownFeatures {
+                    incompatible,
+                    read_only_compatible,
+                });
+            }
+        }
         for folder in FOLDERS {
             if !dir.join(folder).is_dir() {
                 let what = format!("the store's folder `{folder}` is missing");
