@@ -4,20 +4,22 @@ use crate::clock::{Clock, SystemClock};
 use crate::commit::Grace;
 use crate::error::{Result, StoreError};
 use crate::file::{FileLogStore, FileSegmentStore, sync_directory};
-use crate::intent_log::IntentLog;
+use crate::intent_log::{Flush, IntentLog};
 use crate::lmdb::LmdbPageStore;
 use crate::lock::StoreLock;
 use crate::log_store::LogStore;
 use crate::page_store::PageStore;
 use crate::pages::Pages;
+use crate::read_only::ReadOnlySegments;
 use crate::recovery::RecoveryReport;
 use crate::segment_store::SegmentStore;
 use crate::segments::{Pieces, Segments, Staged};
 use crate::state::State;
 use crate::tree;
 use crate::txn::{ReadTxn, Reader, WriteTxn};
-use lockstep_format::meta::Superblock;
-use lockstep_format::{Timestamp, ViewId, log};
+use crate::unsynced::{Need, Range};
+use lockstep_format::log::{self, Operation};
+use lockstep_format::{Encoder, Features, FormatError, Superblock, Timestamp, ViewId};
 use parking_lot::{Condvar, Mutex, RwLock};
 use rustc_hash::FxHashSet;
 use std::fs::File;
@@ -197,7 +199,7 @@ impl Store {
         LmdbPageStore::create(&dir.join("meta"))?;
         let superblock = Superblock {
             store_id: SystemClock.random(),
-            features: 0,
+            features: Features::default(),
         };
         // Written under another name first: a store without a superblock is no store.
         let partial = dir.join("superblock.new");
@@ -226,7 +228,7 @@ impl Store {
             }
         }
         Superblock::decode(&bytes).map_err(|error| match error {
-            lockstep_format::FormatError::Version {
+            FormatError::Version {
                 found, supported, ..
             } => StoreError::NewerFormat { found, supported },
             source => StoreError::Superblock { path, source },
@@ -237,9 +239,18 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotAStore`], [`StoreError::Superblock`], [`StoreError::NewerFormat`],
-    /// [`StoreError::Locked`]: nothing was changed.
+    /// [`StoreError::UnknownFeatures`], [`StoreError::Locked`]: nothing was changed.
     pub fn open(dir: &Path, options: &StoreOptions) -> Result<Arc<Self>> {
-        Self::superblock(dir)?;
+        match Self::superblock(dir)?.unknown_features() {
+            (0, 0) => {}
+            (0, _) if options.read_only => {}
+            (incompatible, read_only_compatible) => {
+                return Err(StoreError::UnknownFeatures {
+                    incompatible,
+                    read_only_compatible,
+                });
+            }
+        }
         for folder in FOLDERS {
             if !dir.join(folder).is_dir() {
                 let what = format!("the store's folder `{folder}` is missing");
@@ -247,10 +258,15 @@ impl Store {
             }
         }
         let lock = StoreLock::acquire(dir, &utc(SystemClock.now()))?;
+        let segments = FileSegmentStore::new(&dir.join("segments"));
         let parts = Parts {
             pages: Box::new(LmdbPageStore::open(&dir.join("meta"))?),
-            segments: Box::new(FileSegmentStore::new(&dir.join("segments"))),
-            log: Box::new(FileLogStore::open(&dir.join("log"))?),
+            segments: if options.read_only {
+                Box::new(ReadOnlySegments::new(segments))
+            } else {
+                Box::new(segments)
+            },
+            log: Box::new(FileLogStore::open(&dir.join("log"), options.read_only)?),
             clock: Box::new(SystemClock),
         };
         let store = Arc::new(Self::from_parts(dir, options, parts, Some(lock))?);
@@ -376,8 +392,8 @@ impl Store {
         self.check_writable()?;
         let mut txn = WriteTxn::new(self.state.write(), self);
         let result = f(&mut txn)?;
-        txn.commit()?;
-        self.throttle()?;
+        let open_pages = txn.commit()?;
+        self.throttle(open_pages)?;
         Ok(result)
     }
 
@@ -394,10 +410,11 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps what is not yet committed bounded: starts a commit, or waits for one.
-    fn throttle(&self) -> Result<()> {
+    /// Keeps what is not yet committed bounded: starts a commit, or waits for one. `open_pages` have
+    /// changed in the open epoch.
+    fn throttle(&self, mut open_pages: usize) -> Result<()> {
         loop {
-            let pages = self.state.read().open.len() + self.pages.unwritten_count();
+            let pages = open_pages + self.pages.unwritten_count();
             let log = self.log.bytes();
             if pages > DIRTY_PAGES_SOFT || log > LOG_BYTES_SOFT {
                 self.wake.now();
@@ -407,6 +424,7 @@ impl Store {
             }
             self.check_writable()?;
             self.committed.wait_for(&mut self.waiting.lock(), WAIT_STEP);
+            open_pages = self.state.read().open.len();
         }
     }
 
@@ -433,9 +451,51 @@ impl Store {
     /// Makes everything acknowledged before the call durable. Calls at the same time share a flush.
     pub fn sync(&self) -> Result<()> {
         self.check_writable()?;
-        self.log
-            .sync(|| self.segments.sync())
-            .inspect_err(|error| self.fail(error))
+        self.log.sync(|flush| {
+            // A sync that failed while this one waited for it has closed the store.
+            self.check_writable()?;
+            self.sync_alone(flush).inspect_err(|error| self.fail(error))
+        })
+    }
+
+    fn sync_alone(&self, flush: Flush<'_>) -> Result<()> {
+        match self.segments.need() {
+            Need::Copy { ranges, upto } => {
+                self.copy_to_log(&ranges)?;
+                flush()?;
+                self.segments.copied(upto);
+                Ok(())
+            }
+            Need::Sync => {
+                self.segments.sync()?;
+                flush()
+            }
+        }
+    }
+
+    /// Puts bytes of segments into the log, so that its next flush makes them durable.
+    fn copy_to_log(&self, ranges: &[Range]) -> Result<()> {
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        let mut body = Encoder::new();
+        let mut bytes = Vec::new();
+        for range in ranges {
+            bytes.resize(range.length, 0);
+            let (segment, offset) = (range.segment, range.offset);
+            self.segments.store().read(segment, offset, &mut bytes)?;
+            let operation = Operation::Bytes {
+                segment,
+                offset,
+                bytes: &bytes,
+            };
+            operation.encode(&mut body);
+        }
+        match self.append(&mut self.state.write(), &body.finish()) {
+            // No space to copy them: they have theirs in the segments.
+            Err(error) if error.code() == "ENOSPC" => self.segments.sync(),
+            other => other,
+        }
     }
 
     /// Walks the keys that differ between two views, skipping pages they share. No lock is held

@@ -6,7 +6,7 @@
 )]
 
 use lockstep_format::key;
-use lockstep_format::{FileKind, Inode, InodeId, Timestamp, ViewId};
+use lockstep_format::{Features, FileKind, Inode, InodeId, Superblock, Timestamp, ViewId};
 use lockstep_store::{Reader, Result, Store, StoreError, StoreOptions};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -376,6 +376,38 @@ fn what_is_not_a_store_is_said_to_be_none_and_left_alone() {
     assert_eq!(code(&path), "ERR_LOCKSTEP_SUPERBLOCK");
 }
 
+#[test]
+fn a_feature_that_is_not_known_decides_who_may_open_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    Store::create(&path).unwrap();
+    let open = |features: Features, read_only: bool| {
+        let store_id = [1; 16];
+        let superblock = Superblock { store_id, features };
+        std::fs::write(path.join("superblock"), superblock.encode()).unwrap();
+        let options = StoreOptions {
+            read_only,
+            ..StoreOptions::default()
+        };
+        Store::open(&path, &options).map_or_else(|error| error.code(), |_| "open")
+    };
+    let none = Features::default();
+    let with = |incompatible: u64, read_only_compatible: u64| Features {
+        incompatible,
+        read_only_compatible,
+        ..none
+    };
+    let refused = "ERR_LOCKSTEP_UNKNOWN_FEATURE";
+    assert_eq!(open(none, false), "open");
+    assert_eq!(open(with(1 << 63, 0), false), refused);
+    assert_eq!(open(with(1, 0), true), refused);
+    assert_eq!(open(with(1, 1), true), refused);
+    assert_eq!(open(with(0, 1 << 40), false), refused);
+    assert_eq!(open(with(0, 1 << 40), true), "open");
+    let compatible = u64::MAX;
+    assert_eq!(open(Features { compatible, ..none }, false), "open");
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Write {
@@ -417,6 +449,31 @@ fn compare(store: &Store, view: ViewId, model: &Model) {
             "inode {inode}"
         );
     }
+}
+
+#[test]
+fn a_first_child_may_split_below_the_key_it_was_reached_by() {
+    let (_dir, store) = fresh();
+    let large = vec![7; 9000];
+    // Leaves of one or two entries; the first ones go, and what comes back sorts before the rest.
+    for number in 0..12 {
+        put(&store, &plain(100 + number), &large);
+    }
+    for number in 0..6 {
+        assert!(
+            store
+                .write(|txn| txn.delete(ROOT, &plain(100 + number)))
+                .unwrap()
+        );
+    }
+    for number in (0..100).rev() {
+        put(&store, &plain(number), &large);
+    }
+    for number in (0..100).chain(106..112) {
+        let value = store.read(|txn| txn.get(ROOT, &plain(number))).unwrap();
+        assert_eq!(value.as_deref(), Some(&large[..]), "{number}");
+    }
+    check(store);
 }
 
 proptest! {
