@@ -59,6 +59,14 @@ impl Unsynced {
         }
     }
 
+    /// Notes a segment of which nobody knows what is durable.
+    pub(crate) fn found(&mut self, segment: SegmentId) {
+        self.segments.insert(segment);
+        self.next += 1;
+        self.recent.clear();
+        self.recent_bytes = 0;
+    }
+
     /// What makes all bytes written so far durable. Neighbouring ranges are joined.
     pub(crate) fn need(&self) -> Need {
         if self.durable < self.next - self.recent.len() as u64 {
