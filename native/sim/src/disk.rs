@@ -298,12 +298,11 @@ impl Disk {
         inner.perform(grows, |inner, amount| {
             let bytes = amount.of(bytes);
             written = rustix::io::pwrite(fd, bytes, at);
-            if through && amount == Effect::Whole {
-                inner.pages.write_through(at as usize, bytes);
-            } else {
-                inner.pages.write(at as usize, bytes);
-            }
+            inner.pages.write(at as usize, bytes);
         })?;
+        if through {
+            inner.pages.sync_range(at as usize, bytes.len());
+        }
         written.map(|_| ())
     }
 
