@@ -8,10 +8,11 @@
 
 use crate::catalog::{put_time, take_inode, take_time, take_view};
 use crate::codec::{Decoder, Encoder, FormatError};
-use crate::ids::{Epoch, InodeId, TreeId, ViewId};
+use crate::ids::{Epoch, InodeId, SegmentId, TreeId, ViewId};
 use crate::inode::Timestamp;
 use crate::limits::{
-    KEY_BYTES_MAX, LOG_RECORD_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX, VIEW_COUNT_MAX,
+    CHUNK_BYTES_MAX, KEY_BYTES_MAX, LOG_RECORD_BYTES_MAX, NAME_BYTES_MAX, SEGMENT_END_MAX,
+    VALUE_BYTES_MAX, VIEW_COUNT_MAX,
 };
 
 const WHAT: &str = "log record";
@@ -23,8 +24,9 @@ const DELETE: u8 = 2;
 const SNAPSHOT: u8 = 3;
 const VOLUME: u8 = 4;
 const RENAME_SNAPSHOT: u8 = 5;
+const BYTES: u8 = 6;
 
-/// One change to the store's trees.
+/// One change to the store's trees, or bytes of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation<'a> {
     /// Sets a key.
@@ -79,6 +81,15 @@ pub enum Operation<'a> {
         name: &'a [u8],
         /// When.
         created: Timestamp,
+    },
+    /// Bytes that stand in a segment: recovery writes them there again, before anything else.
+    Bytes {
+        /// The segment.
+        segment: SegmentId,
+        /// Where in it.
+        offset: u64,
+        /// At most [`CHUNK_BYTES_MAX`].
+        bytes: &'a [u8],
     },
 }
 
@@ -138,6 +149,14 @@ impl<'a> Operation<'a> {
                     .blob(name);
                 put_time(encoder, *created);
             }
+            Self::Bytes {
+                segment,
+                offset,
+                bytes,
+            } => {
+                encoder.u8(BYTES).varint(segment.0).varint(*offset);
+                encoder.blob(bytes);
+            }
         }
     }
 
@@ -175,6 +194,11 @@ impl<'a> Operation<'a> {
                 attached_to: (take_view(decoder)?, take_inode(decoder)?),
                 name: decoder.blob("name", NAME_BYTES_MAX)?,
                 created: take_time(decoder)?,
+            }),
+            BYTES => Ok(Self::Bytes {
+                segment: SegmentId(decoder.varint()?),
+                offset: decoder.bounded("offset", SEGMENT_END_MAX)?,
+                bytes: decoder.blob("bytes", CHUNK_BYTES_MAX)?,
             }),
             _ => Err(decoder.invalid("operation")),
         }
@@ -290,6 +314,11 @@ mod tests {
                 attached_to: (ViewId(0), InodeId(1)),
                 name: b"clone",
                 created,
+            },
+            Operation::Bytes {
+                segment: SegmentId(7),
+                offset: 4096,
+                bytes: b"file bytes",
             },
         ];
         let mut encoder = Encoder::new();

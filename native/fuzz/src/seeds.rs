@@ -129,6 +129,11 @@ fn operations() -> Vec<Operation<'static>> {
             name: b"volume",
             created: NOW,
         },
+        Operation::Bytes {
+            segment: SegmentId(7),
+            offset: 4096,
+            bytes: b"file bytes",
+        },
     ]
 }
 

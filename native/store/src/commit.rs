@@ -14,7 +14,7 @@ use crate::tree;
 use crate::txn::{self, Reader};
 use lockstep_format::key::{self, catalog};
 use lockstep_format::{ChunkRecord, Epoch, Footer, Meta, PageId, SegmentId, SegmentRecord, TreeId};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 /// What a commit is about to publish.
@@ -210,7 +210,7 @@ impl Store {
         self.log.committed(frozen.meta.log_sequence);
         self.log_is_single
             .store(true, std::sync::atomic::Ordering::Release);
-        Ok(())
+        self.log.prepare_other()
     }
 
     /// Frees the bytes of chunks that no reader can still be reading.
@@ -223,15 +223,15 @@ impl Store {
         };
         let store = self.segments.store();
         for entry in done {
-            for chunk in &entry.freed {
-                if entry.empty_segments.contains(&chunk.segment) {
+            for (segment, range) in joined(entry.freed) {
+                if entry.empty_segments.contains(&segment) {
                     continue;
                 }
                 // Another chunk may begin in the last page, and one that is smaller in any.
-                let end = (chunk.offset + u64::from(chunk.length)) / PUNCH_ALIGN * PUNCH_ALIGN;
-                let start = chunk.offset.next_multiple_of(PUNCH_ALIGN);
-                if start < end && self.segment_exists(chunk.segment) {
-                    store.punch(chunk.segment, start, end - start)?;
+                let end = range.end / PUNCH_ALIGN * PUNCH_ALIGN;
+                let start = range.start.next_multiple_of(PUNCH_ALIGN);
+                if start < end && self.segment_exists(segment) {
+                    store.punch(segment, start, end - start)?;
                 }
             }
             for segment in &entry.empty_segments {
@@ -248,6 +248,23 @@ impl Store {
 
 const NO_SPACE: i32 = 28;
 const PUNCH_ALIGN: u64 = 4096;
+
+/// The ranges that chunks took, by segment, those that touch each other as one: a file written in
+/// small pieces is given back in few large ones.
+fn joined(mut freed: Vec<FreedChunk>) -> Vec<(SegmentId, Range<u64>)> {
+    freed.sort_unstable_by_key(|chunk| (chunk.segment, chunk.offset));
+    let mut list: Vec<(SegmentId, Range<u64>)> = Vec::new();
+    for chunk in freed {
+        let end = chunk.offset + u64::from(chunk.length);
+        match list.last_mut() {
+            Some((segment, range)) if *segment == chunk.segment && range.end == chunk.offset => {
+                range.end = end;
+            }
+            _ => list.push((chunk.segment, chunk.offset..end)),
+        }
+    }
+    list
+}
 
 /// The list of a segment's chunks, and where it belongs.
 fn footer(reader: &dyn Reader, segment: SegmentId) -> Result<Sealed> {

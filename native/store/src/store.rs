@@ -4,19 +4,22 @@ use crate::clock::{Clock, SystemClock};
 use crate::commit::Grace;
 use crate::error::{Result, StoreError};
 use crate::file::{FileLogStore, FileSegmentStore, sync_directory};
-use crate::intent_log::IntentLog;
+use crate::intent_log::{Flush, IntentLog};
 use crate::lmdb::LmdbPageStore;
 use crate::lock::StoreLock;
 use crate::log_store::LogStore;
 use crate::page_store::PageStore;
 use crate::pages::Pages;
+use crate::read_only::ReadOnlySegments;
 use crate::recovery::RecoveryReport;
 use crate::segment_store::SegmentStore;
 use crate::segments::{Pieces, Segments, Staged};
 use crate::state::State;
 use crate::tree;
 use crate::txn::{ReadTxn, Reader, WriteTxn};
-use lockstep_format::{Features, FormatError, Superblock, Timestamp, ViewId, log};
+use crate::unsynced::{Need, Range};
+use lockstep_format::log::{self, Operation};
+use lockstep_format::{Encoder, Features, FormatError, Superblock, Timestamp, ViewId};
 use parking_lot::{Condvar, Mutex, RwLock};
 use rustc_hash::FxHashSet;
 use std::fs::File;
@@ -254,10 +257,15 @@ impl Store {
             }
         }
         let lock = StoreLock::acquire(dir, &utc(SystemClock.now()))?;
+        let segments = FileSegmentStore::new(&dir.join("segments"));
         let parts = Parts {
             pages: Box::new(LmdbPageStore::open(&dir.join("meta"))?),
-            segments: Box::new(FileSegmentStore::new(&dir.join("segments"))),
-            log: Box::new(FileLogStore::open(&dir.join("log"))?),
+            segments: if options.read_only {
+                Box::new(ReadOnlySegments::new(segments))
+            } else {
+                Box::new(segments)
+            },
+            log: Box::new(FileLogStore::open(&dir.join("log"), options.read_only)?),
             clock: Box::new(SystemClock),
         };
         let store = Arc::new(Self::from_parts(dir, options, parts, Some(lock))?);
@@ -382,8 +390,8 @@ impl Store {
         self.check_writable()?;
         let mut txn = WriteTxn::new(self.state.write(), self);
         let result = f(&mut txn)?;
-        txn.commit()?;
-        self.throttle()?;
+        let open_pages = txn.commit()?;
+        self.throttle(open_pages)?;
         Ok(result)
     }
 
@@ -400,10 +408,11 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps what is not yet committed bounded: starts a commit, or waits for one.
-    fn throttle(&self) -> Result<()> {
+    /// Keeps what is not yet committed bounded: starts a commit, or waits for one. `open_pages` have
+    /// changed in the open epoch.
+    fn throttle(&self, mut open_pages: usize) -> Result<()> {
         loop {
-            let pages = self.state.read().open.len() + self.pages.unwritten_count();
+            let pages = open_pages + self.pages.unwritten_count();
             let log = self.log.bytes();
             if pages > DIRTY_PAGES_SOFT || log > LOG_BYTES_SOFT {
                 self.wake.now();
@@ -413,6 +422,7 @@ impl Store {
             }
             self.check_writable()?;
             self.committed.wait_for(&mut self.waiting.lock(), WAIT_STEP);
+            open_pages = self.state.read().open.len();
         }
     }
 
@@ -439,9 +449,51 @@ impl Store {
     /// Makes everything acknowledged before the call durable. Calls at the same time share a flush.
     pub fn sync(&self) -> Result<()> {
         self.check_writable()?;
-        self.log
-            .sync(|| self.segments.sync())
-            .inspect_err(|error| self.fail(error))
+        self.log.sync(|flush| {
+            // A sync that failed while this one waited for it has closed the store.
+            self.check_writable()?;
+            self.sync_alone(flush).inspect_err(|error| self.fail(error))
+        })
+    }
+
+    fn sync_alone(&self, flush: Flush<'_>) -> Result<()> {
+        match self.segments.need() {
+            Need::Copy { ranges, upto } => {
+                self.copy_to_log(&ranges)?;
+                flush()?;
+                self.segments.copied(upto);
+                Ok(())
+            }
+            Need::Sync => {
+                self.segments.sync()?;
+                flush()
+            }
+        }
+    }
+
+    /// Puts bytes of segments into the log, so that its next flush makes them durable.
+    fn copy_to_log(&self, ranges: &[Range]) -> Result<()> {
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        let mut body = Encoder::new();
+        let mut bytes = Vec::new();
+        for range in ranges {
+            bytes.resize(range.length, 0);
+            let (segment, offset) = (range.segment, range.offset);
+            self.segments.store().read(segment, offset, &mut bytes)?;
+            let operation = Operation::Bytes {
+                segment,
+                offset,
+                bytes: &bytes,
+            };
+            operation.encode(&mut body);
+        }
+        match self.append(&mut self.state.write(), &body.finish()) {
+            // No space to copy them: they have theirs in the segments.
+            Err(error) if error.code() == "ENOSPC" => self.segments.sync(),
+            other => other,
+        }
     }
 
     /// Walks the keys that differ between two views, skipping pages they share. No lock is held
