@@ -155,8 +155,10 @@ impl Segments {
         }
     }
 
-    /// Has a segment of an earlier life sealed by the next commit.
+    /// Has a segment of an earlier life sealed by the next commit. That life may have ended before
+    /// it synced what replay found in the kernel.
     pub(crate) fn retire(&self, segment: SegmentId) {
+        self.unsynced.lock().insert(segment);
         self.full.lock().push(Arc::new(SegmentToken(segment)));
     }
 

@@ -196,6 +196,7 @@ impl Store {
         for folder in FOLDERS {
             std::fs::create_dir(dir.join(folder)).map_err(StoreError::io("make a folder"))?;
         }
+        LmdbPageStore::create(&dir.join("meta"))?;
         let superblock = Superblock {
             store_id: SystemClock.random(),
             features: Features::default(),
@@ -314,7 +315,8 @@ impl Store {
             recovery: RecoveryReport::default(),
             lock: Mutex::new(lock),
         };
-        store.recovery = store.recover()?;
+        // A store that is half recovered must not publish that when it is dropped.
+        store.recovery = store.recover().inspect_err(|error| store.fail(error))?;
         Ok(store)
     }
 
