@@ -38,6 +38,8 @@ pub(crate) struct Grace {
 /// A segment that gets no more chunks, with the footer that lists those it has.
 struct Sealed {
     segment: SegmentId,
+    /// Ranges that belong to no chunk: freed, or staged and then not used.
+    gaps: Vec<FreedChunk>,
     footer_at: u64,
     footer: Vec<u8>,
 }
@@ -49,11 +51,10 @@ impl Store {
     /// Any error but a full disk closes the store: nobody knows what the disk holds.
     pub(crate) fn commit(&self) -> Result<()> {
         let _one = self.committing.lock();
-        let result = self.commit_alone();
-        if let Err(error) = &result
-            && error.errno() != NO_SPACE
-        {
-            self.fail(error);
+        let result = self.commit_alone().and_then(|()| self.measure_space());
+        match &result {
+            Err(error) if !error.is_no_space() => self.fail(error),
+            other => self.space.committed(other.is_ok()),
         }
         self.committed.notify_all();
         result
@@ -69,6 +70,8 @@ impl Store {
                 return Ok(());
             }
             for seal in &sealed {
+                // Not sooner: the published tree may still reach what this one does not.
+                state.freed.extend(&seal.gaps);
                 let account = state.segments.entry(seal.segment).or_default();
                 account.sealed = true;
                 state.dirty_segments.insert(seal.segment);
@@ -95,18 +98,27 @@ impl Store {
         self.give_back()
     }
 
-    /// Writes the footers of segments to which nothing can be added any more.
+    /// Writes the footers of segments to which nothing can be added any more. One for which there
+    /// is no space waits: no commit, and so no deleting, depends on it.
     fn seal_full_segments(&self) -> Result<Vec<Sealed>> {
         let mut list = Vec::new();
         for segment in self.segments.take_sealable() {
             let sealed = self.read_state(|reader| footer(reader, segment))?;
-            let store = self.segments.store();
-            store.write(segment, sealed.footer_at, &sealed.footer)?;
-            store.seal(segment, sealed.footer_at + sealed.footer.len() as u64)?;
-            store.sync(segment)?;
-            list.push(sealed);
+            match self.write_footer(&sealed) {
+                Ok(()) => list.push(sealed),
+                Err(error) if error.is_no_space() => self.segments.retire(segment),
+                Err(error) => return Err(error),
+            }
         }
         Ok(list)
+    }
+
+    fn write_footer(&self, sealed: &Sealed) -> Result<()> {
+        let (store, segment) = (self.segments.store(), sealed.segment);
+        store.write(segment, sealed.footer_at, &sealed.footer)?;
+        store.seal(segment, sealed.footer_at + sealed.footer.len() as u64)?;
+        // What a failed sync lost is lost, whatever the reason.
+        store.sync(segment).inspect_err(|error| self.fail(error))
     }
 
     /// Brings the catalog up to date and ends the epoch.
@@ -199,7 +211,7 @@ impl Store {
 
     fn publish(&self, frozen: &Frozen) -> Result<()> {
         // Segments first: a root must never outlive the chunks it points at.
-        self.segments.sync()?;
+        self.segments.sync().inspect_err(|error| self.fail(error))?;
         let mut pages = self.pages.unwritten();
         // A snapshot taken meanwhile ended a later epoch; its pages belong to the next commit.
         pages.retain(|(_, page)| page.birth <= frozen.ended);
@@ -226,14 +238,10 @@ impl Store {
         let store = self.segments.store();
         for entry in done {
             for chunk in &entry.freed {
-                if entry.empty_segments.contains(&chunk.segment) {
-                    continue;
-                }
-                // Another chunk may begin in the last page, and one that is smaller in any.
-                let end = (chunk.offset + u64::from(chunk.length)) / PUNCH_ALIGN * PUNCH_ALIGN;
-                let start = chunk.offset.next_multiple_of(PUNCH_ALIGN);
-                if start < end && self.segment_exists(chunk.segment) {
-                    store.punch(chunk.segment, start, end - start)?;
+                let gone = entry.empty_segments.contains(&chunk.segment);
+                if !gone && self.segment_exists(chunk.segment) {
+                    let end = chunk.offset + u64::from(chunk.length);
+                    self.punch(chunk.segment, chunk.offset, end)?;
                 }
             }
             for segment in &entry.empty_segments {
@@ -243,20 +251,46 @@ impl Store {
         Ok(())
     }
 
+    /// Gives back the whole pages in `[start, end)` of a segment: another chunk may begin in the last
+    /// one, and one that is smaller in any.
+    fn punch(&self, segment: SegmentId, start: u64, end: u64) -> Result<()> {
+        let (start, end) = (
+            start.next_multiple_of(PUNCH_ALIGN),
+            end / PUNCH_ALIGN * PUNCH_ALIGN,
+        );
+        if start >= end {
+            return Ok(());
+        }
+        match self.segments.store().punch(segment, start, end - start) {
+            // Splitting an extent may need a block: the space comes back with the whole segment.
+            Err(error) if error.is_no_space() => Ok(()),
+            other => other,
+        }
+    }
+
     fn segment_exists(&self, segment: SegmentId) -> bool {
         self.state.read().segments.contains_key(&segment)
     }
 }
 
-const NO_SPACE: i32 = 28;
 const PUNCH_ALIGN: u64 = 4096;
 /// The last bytes of a footer.
 const FOOTER_MAGIC: &[u8; 8] = b"LSFOOTER";
+
+fn gap(segment: SegmentId, offset: u64, end: u64) -> FreedChunk {
+    let length = end.saturating_sub(offset) as u32;
+    FreedChunk {
+        segment,
+        offset,
+        length,
+    }
+}
 
 /// The list of a segment's chunks: `count | (slot, record)* | length u32 | crc32c u32 | magic`.
 fn footer(reader: &dyn Reader, segment: SegmentId) -> Result<Sealed> {
     let mut entries = Encoder::new();
     let mut count = 0u64;
+    let mut gaps = Vec::new();
     let mut footer_at = 0;
     let prefix = key::chunk(lockstep_format::ChunkPtr { segment, slot: 0 });
     let end = key::after_prefix(&prefix[..8]).unwrap_or_default();
@@ -270,6 +304,8 @@ fn footer(reader: &dyn Reader, segment: SegmentId) -> Result<Sealed> {
             (Some(pointer), Ok(record)) => {
                 entries.varint(u64::from(pointer.slot)).blob(value);
                 count += 1;
+                // Slots are given in the order of offsets.
+                gaps.push(gap(segment, footer_at, record.offset));
                 footer_at = footer_at.max(record.offset + u64::from(record.length));
                 ControlFlow::Continue(())
             }
@@ -284,12 +320,14 @@ fn footer(reader: &dyn Reader, segment: SegmentId) -> Result<Sealed> {
         return Err(error.into());
     }
     let (state, _) = reader.parts();
+    let chunks_end = footer_at;
     footer_at = footer_at.max(
         state
             .segments
             .get(&segment)
             .map_or(0, |account| account.tail),
     );
+    gaps.push(gap(segment, chunks_end, footer_at));
     let mut encoder = Encoder::new();
     encoder.varint(count).raw(&entries.finish());
     let mut footer = encoder.finish();
@@ -300,6 +338,7 @@ fn footer(reader: &dyn Reader, segment: SegmentId) -> Result<Sealed> {
     debug_assert!(footer_at <= 2 * SEGMENT_BYTES);
     Ok(Sealed {
         segment,
+        gaps,
         footer_at,
         footer,
     })

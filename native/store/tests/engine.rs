@@ -428,7 +428,11 @@ fn a_first_child_may_split_below_the_key_it_was_reached_by() {
         put(&store, &plain(100 + number), &large);
     }
     for number in 0..6 {
-        assert!(store.write(|txn| txn.delete(ROOT, &plain(100 + number))).unwrap());
+        assert!(
+            store
+                .write(|txn| txn.delete(ROOT, &plain(100 + number)))
+                .unwrap()
+        );
     }
     for number in (0..100).rev() {
         put(&store, &plain(number), &large);

@@ -346,7 +346,11 @@ impl Vfs {
         Ok(FileSystemStatistics {
             total_bytes: host.total_bytes,
             free_bytes: host.free_bytes,
-            available_bytes: host.available_bytes,
+            // What is left is for deleting.
+            available_bytes: match self.store.is_short_of_space() {
+                true => 0,
+                false => host.available_bytes,
+            },
             inodes: info.inodes,
             volume_bytes: info.bytes,
         })
