@@ -30,3 +30,5 @@ pub const LINK_COUNT_MAX: u32 = 1 << 31;
 pub const LOG_RECORD_BYTES_MAX: usize = 64 << 20;
 /// Deepest B+tree that is believed when read from disk.
 pub const TREE_LEVEL_MAX: u8 = 32;
+/// No byte of a segment lies behind this: 256 MiB and one last chunk, and the footer behind them.
+pub const SEGMENT_END_MAX: u64 = 1 << 29;

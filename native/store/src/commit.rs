@@ -16,7 +16,7 @@ use lockstep_format::key::{self, catalog};
 use lockstep_format::{
     ChunkRecord, Encoder, Epoch, Meta, PageId, SegmentId, SegmentRecord, TreeId, crc32c,
 };
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 /// What a commit is about to publish.
@@ -224,7 +224,7 @@ impl Store {
         self.log.committed(frozen.meta.log_sequence);
         self.log_is_single
             .store(true, std::sync::atomic::Ordering::Release);
-        Ok(())
+        self.log.prepare_other()
     }
 
     /// Frees the bytes of chunks that no reader can still be reading.
@@ -237,11 +237,9 @@ impl Store {
         };
         let store = self.segments.store();
         for entry in done {
-            for chunk in &entry.freed {
-                let gone = entry.empty_segments.contains(&chunk.segment);
-                if !gone && self.segment_exists(chunk.segment) {
-                    let end = chunk.offset + u64::from(chunk.length);
-                    self.punch(chunk.segment, chunk.offset, end)?;
+            for (segment, range) in joined(entry.freed) {
+                if !entry.empty_segments.contains(&segment) && self.segment_exists(segment) {
+                    self.punch(segment, range)?;
                 }
             }
             for segment in &entry.empty_segments {
@@ -251,13 +249,11 @@ impl Store {
         Ok(())
     }
 
-    /// Gives back the whole pages in `[start, end)` of a segment: another chunk may begin in the last
+    /// Gives back the whole pages of a range of a segment: another chunk may begin in the last
     /// one, and one that is smaller in any.
-    fn punch(&self, segment: SegmentId, start: u64, end: u64) -> Result<()> {
-        let (start, end) = (
-            start.next_multiple_of(PUNCH_ALIGN),
-            end / PUNCH_ALIGN * PUNCH_ALIGN,
-        );
+    fn punch(&self, segment: SegmentId, range: Range<u64>) -> Result<()> {
+        let start = range.start.next_multiple_of(PUNCH_ALIGN);
+        let end = range.end / PUNCH_ALIGN * PUNCH_ALIGN;
         if start >= end {
             return Ok(());
         }
@@ -284,6 +280,23 @@ fn gap(segment: SegmentId, offset: u64, end: u64) -> FreedChunk {
         offset,
         length,
     }
+}
+
+/// The ranges that chunks took, by segment, those that touch each other as one: a file written in
+/// small pieces is given back in few large ones.
+fn joined(mut freed: Vec<FreedChunk>) -> Vec<(SegmentId, Range<u64>)> {
+    freed.sort_unstable_by_key(|chunk| (chunk.segment, chunk.offset));
+    let mut list: Vec<(SegmentId, Range<u64>)> = Vec::new();
+    for chunk in freed {
+        let end = chunk.offset + u64::from(chunk.length);
+        match list.last_mut() {
+            Some((segment, range)) if *segment == chunk.segment && range.end == chunk.offset => {
+                range.end = end;
+            }
+            _ => list.push((chunk.segment, chunk.offset..end)),
+        }
+    }
+    list
 }
 
 /// The list of a segment's chunks: `count | (slot, record)* | length u32 | crc32c u32 | magic`.

@@ -19,6 +19,7 @@ mod lock;
 mod log_store;
 mod page_store;
 mod pages;
+mod read_only;
 mod reclaim;
 mod recovery;
 mod segment_store;
@@ -28,6 +29,7 @@ mod state;
 mod store;
 mod tree;
 mod txn;
+mod unsynced;
 mod volume;
 
 pub use check::CheckReport;

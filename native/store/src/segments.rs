@@ -2,17 +2,17 @@
 //!
 //! Invariants:
 //! - A chunk's bytes are in the kernel before any record that names them is in the log, and durable
-//!   before any such record is.
+//!   (in their segment, or as a copy in the log) before any such record is.
 //! - A segment is sealed only when nobody can add to it: no chunk of it is between its allocation
 //!   and its first record (the token's count says so).
 
 use crate::error::{Result, StoreError};
 use crate::segment_store::SegmentStore;
+use crate::unsynced::{Need, Range, Unsynced};
 use blake3::hazmat::{HasherExt, max_subtree_len};
 use lockstep_format::limits::{CHUNK_BYTES_MAX, GRAIN_BYTES};
 use lockstep_format::{ChunkPtr, ChunkRecord, SegmentId, crc32c};
 use parking_lot::Mutex;
-use rustc_hash::FxHashSet;
 use std::sync::Arc;
 
 /// A segment takes chunks until it holds this many bytes.
@@ -90,8 +90,10 @@ pub(crate) struct Segments {
     store: Box<dyn SegmentStore>,
     active: Mutex<Option<Active>>,
     next_segment: Mutex<u64>,
-    /// Written since their last sync.
-    unsynced: Mutex<FxHashSet<SegmentId>>,
+    unsynced: Mutex<Unsynced>,
+    /// Held while segments are synced: whoever finds nothing left to sync waits for whoever took it.
+    /// True once a sync failed: a later one that succeeds says nothing about those bytes.
+    syncing: Mutex<bool>,
     /// Full, waiting to be sealed.
     full: Mutex<Vec<Arc<SegmentToken>>>,
 }
@@ -104,6 +106,7 @@ impl Segments {
             active: Mutex::new(None),
             next_segment: Mutex::new(next_segment),
             unsynced: Mutex::default(),
+            syncing: Mutex::default(),
             full: Mutex::default(),
         }
     }
@@ -228,9 +231,7 @@ impl Segments {
 
     fn stage_chunk(&self, at: u64, bytes: &[u8]) -> Result<StagedChunk> {
         let (pointer, offset, token) = self.allocate(bytes.len())?;
-        self.store.write(pointer.segment, offset, bytes)?;
-        // Marked after the write: a sync that takes the mark away has the bytes before it.
-        self.unsynced.lock().insert(pointer.segment);
+        self.write(pointer.segment, offset, bytes)?;
         let hash_offset = hash_offset(at, bytes.len());
         let record = ChunkRecord {
             offset,
@@ -248,12 +249,42 @@ impl Segments {
         })
     }
 
-    /// Makes all bytes staged so far durable.
+    /// Hands bytes to the kernel; a later sync makes them durable.
+    pub(crate) fn write(&self, segment: SegmentId, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.store.write(segment, offset, bytes)?;
+        // Noted after the write: whoever takes the note away has the bytes before it.
+        self.unsynced.lock().written(Range {
+            segment,
+            offset,
+            length: bytes.len(),
+        });
+        Ok(())
+    }
+
+    /// What makes all bytes written so far durable.
+    pub(crate) fn need(&self) -> Need {
+        self.unsynced.lock().need()
+    }
+
+    /// The log holds a durable copy of the ranges below number `upto`.
+    pub(crate) fn copied(&self, upto: u64) {
+        self.unsynced.lock().made_durable(upto);
+    }
+
+    /// Makes all bytes written so far durable in their segments.
     pub(crate) fn sync(&self) -> Result<()> {
-        let segments = std::mem::take(&mut *self.unsynced.lock());
+        let mut failed = self.syncing.lock();
+        if *failed {
+            let reason = Some("an earlier sync of a segment failed".to_owned());
+            return Err(StoreError::Closed { reason });
+        }
+        let (segments, upto) = self.unsynced.lock().take_segments();
+        *failed = true;
         for segment in segments {
             self.store.sync(segment)?;
         }
+        *failed = false;
+        self.unsynced.lock().made_durable(upto);
         Ok(())
     }
 

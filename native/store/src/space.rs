@@ -20,8 +20,16 @@ const PAGE_COST: u64 = 20 << 10;
 const PAGES_STEP: usize = 64;
 /// The reserve: a part of the disk, within limits.
 const RESERVE_PART: u64 = 16;
-const RESERVE_BYTES_MIN: u64 = 4 << 20;
-const RESERVE_BYTES_MAX: u64 = 32 << 20;
+const RESERVE_BYTES_MIN: u64 = 2 << 20;
+const RESERVE_BYTES_MAX: u64 = 8 << 20;
+/// Changed pages (of 16 KiB) and log bytes at which a commit is started early, and those at which
+/// writers wait for it; on a small disk a part of it.
+const PAGES_SOFT: u64 = 2_048;
+const PAGES_HARD: u64 = 6_144;
+const LOG_BYTES_SOFT: u64 = 32 << 20;
+const LOG_BYTES_HARD: u64 = 128 << 20;
+const SOFT_PART: u64 = 64;
+const HARD_PART: u64 = 16;
 /// A part of the reserve: what changes may add together while space is short, what must be free
 /// before it no longer is, and the pages of one commit in between.
 const PART: u64 = 8;
@@ -30,8 +38,19 @@ const GROWTH_BYTES_MAX: i64 = 64;
 /// How much smaller the steps of background work are while space is short.
 const STEP_PART: usize = 16;
 
+/// What may wait for a commit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) pages: usize,
+    pub(crate) log_bytes: u64,
+}
+
 /// What is known about the space left.
 pub(crate) struct Space {
+    /// At this, a commit is started.
+    pub(crate) soft: Limits,
+    /// At this, writers wait for it.
+    pub(crate) hard: Limits,
     reserve_bytes: u64,
     /// Changed pages that a commit has space for.
     pages_held: AtomicUsize,
@@ -45,7 +64,13 @@ pub(crate) struct Space {
 impl Space {
     /// For a store on a disk of `total_bytes`.
     pub(crate) fn new(total_bytes: u64) -> Self {
+        let limits = |part: u64, pages: u64, log_bytes: u64| Limits {
+            pages: pages.min(total_bytes / part / PAGE_COST) as usize,
+            log_bytes: log_bytes.min(total_bytes / part),
+        };
         Self {
+            soft: limits(SOFT_PART, PAGES_SOFT, LOG_BYTES_SOFT),
+            hard: limits(HARD_PART, PAGES_HARD, LOG_BYTES_HARD),
             reserve_bytes: (total_bytes / RESERVE_PART).clamp(RESERVE_BYTES_MIN, RESERVE_BYTES_MAX),
             pages_held: AtomicUsize::new(0),
             short: AtomicBool::new(false),

@@ -4,12 +4,13 @@ use crate::clock::{Clock, SystemClock};
 use crate::commit::Grace;
 use crate::error::{Result, StoreError};
 use crate::file::{FileLogStore, FileSegmentStore, sync_directory};
-use crate::intent_log::IntentLog;
+use crate::intent_log::{Flush, IntentLog};
 use crate::lmdb::LmdbPageStore;
 use crate::lock::StoreLock;
 use crate::log_store::LogStore;
 use crate::page_store::PageStore;
 use crate::pages::Pages;
+use crate::read_only::ReadOnlySegments;
 use crate::recovery::RecoveryReport;
 use crate::segment_store::SegmentStore;
 use crate::segments::{Pieces, Segments, Staged};
@@ -17,8 +18,10 @@ use crate::space::Space;
 use crate::state::State;
 use crate::tree;
 use crate::txn::{ReadTxn, Reader, WriteTxn};
+use crate::unsynced::{Need, Range};
+use lockstep_format::log::{self, Operation};
 use lockstep_format::meta::Superblock;
-use lockstep_format::{Timestamp, ViewId, log};
+use lockstep_format::{Encoder, Timestamp, ViewId};
 use parking_lot::{Condvar, Mutex, RwLock};
 use rustc_hash::FxHashSet;
 use std::fs::File;
@@ -31,14 +34,6 @@ use std::time::Duration;
 
 /// A commit happens at least this often while there is something to publish.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
-/// Changed pages (of 16 KiB) at which a commit is started early.
-const DIRTY_PAGES_SOFT: usize = 2_048;
-/// Changed pages at which writers wait for the commit.
-const DIRTY_PAGES_HARD: usize = 6_144;
-/// Log bytes at which a commit is started early.
-const LOG_BYTES_SOFT: u64 = 32 << 20;
-/// Log bytes at which writers wait for the commit.
-const LOG_BYTES_HARD: u64 = 128 << 20;
 /// A writer waits this long at a time for a commit.
 const WAIT_STEP: Duration = Duration::from_millis(100);
 
@@ -248,10 +243,15 @@ impl Store {
             }
         }
         let lock = StoreLock::acquire(dir, &utc(SystemClock.now()))?;
+        let segments = FileSegmentStore::new(&dir.join("segments"));
         let parts = Parts {
             pages: Box::new(LmdbPageStore::open(&dir.join("meta"))?),
-            segments: Box::new(FileSegmentStore::new(&dir.join("segments"))),
-            log: Box::new(FileLogStore::open(&dir.join("log"))?),
+            segments: if options.read_only {
+                Box::new(ReadOnlySegments::new(segments))
+            } else {
+                Box::new(segments)
+            },
+            log: Box::new(FileLogStore::open(&dir.join("log"), options.read_only)?),
             clock: Box::new(SystemClock),
         };
         let store = Arc::new(Self::from_parts(dir, options, parts, Some(lock))?);
@@ -378,8 +378,8 @@ impl Store {
         self.space.check_commits()?;
         let mut txn = WriteTxn::new(self.state.write(), self);
         let result = f(&mut txn)?;
-        txn.commit()?;
-        self.throttle()?;
+        let open_pages = txn.commit()?;
+        self.throttle(open_pages)?;
         Ok(result)
     }
 
@@ -397,15 +397,16 @@ impl Store {
     }
 
     /// Keeps what is not yet committed bounded, and sees to the space that its commit needs: starts
-    /// a commit, or does not return before one ended.
-    fn throttle(&self) -> Result<()> {
+    /// a commit, or does not return before one ended. `open_pages` have changed in the open epoch.
+    fn throttle(&self, mut open_pages: usize) -> Result<()> {
         loop {
-            let pages = self.state.read().open.len() + self.pages.unwritten_count();
+            let pages = open_pages + self.pages.unwritten_count();
             let log = self.log.bytes();
-            if pages > DIRTY_PAGES_SOFT || log > LOG_BYTES_SOFT {
+            let (soft, hard) = (self.space.soft, self.space.hard);
+            if pages > soft.pages || log > soft.log_bytes {
                 self.wake.now();
             }
-            let bounded = pages < DIRTY_PAGES_HARD && log < LOG_BYTES_HARD;
+            let bounded = pages < hard.pages && log < hard.log_bytes && self.log.has_room();
             let has_space = self.space.holds(pages) || self.hold_space(pages).is_ok();
             // What a commit without space has left is bounded by refusing further changes.
             if bounded && has_space || self.space.check_commits().is_err() {
@@ -413,6 +414,7 @@ impl Store {
             }
             self.check_writable()?;
             self.commit_or_wait();
+            open_pages = self.state.read().open.len();
         }
     }
 
@@ -454,9 +456,51 @@ impl Store {
     /// Makes everything acknowledged before the call durable. Calls at the same time share a flush.
     pub fn sync(&self) -> Result<()> {
         self.check_writable()?;
-        self.log
-            .sync(|| self.segments.sync())
-            .inspect_err(|error| self.fail(error))
+        self.log.sync(|flush| {
+            // A sync that failed while this one waited for it has closed the store.
+            self.check_writable()?;
+            self.sync_alone(flush).inspect_err(|error| self.fail(error))
+        })
+    }
+
+    fn sync_alone(&self, flush: Flush<'_>) -> Result<()> {
+        match self.segments.need() {
+            Need::Copy { ranges, upto } => {
+                self.copy_to_log(&ranges)?;
+                flush()?;
+                self.segments.copied(upto);
+                Ok(())
+            }
+            Need::Sync => {
+                self.segments.sync()?;
+                flush()
+            }
+        }
+    }
+
+    /// Puts bytes of segments into the log, so that its next flush makes them durable.
+    fn copy_to_log(&self, ranges: &[Range]) -> Result<()> {
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        let mut body = Encoder::new();
+        let mut bytes = Vec::new();
+        for range in ranges {
+            bytes.resize(range.length, 0);
+            let (segment, offset) = (range.segment, range.offset);
+            self.segments.store().read(segment, offset, &mut bytes)?;
+            let operation = Operation::Bytes {
+                segment,
+                offset,
+                bytes: &bytes,
+            };
+            operation.encode(&mut body);
+        }
+        match self.append(&mut self.state.write(), &body.finish()) {
+            // No space to copy them: they have theirs in the segments.
+            Err(error) if error.is_no_space() => self.segments.sync(),
+            other => other,
+        }
     }
 
     /// Walks the keys that differ between two views, skipping pages they share. No lock is held
@@ -516,7 +560,7 @@ impl Store {
         self.segments.retire_active();
         match self.commit() {
             // The log has everything, and is made durable as the commit would have been.
-            Err(error) if error.is_no_space() => self.log.sync(|| self.segments.sync()),
+            Err(error) if error.is_no_space() => self.log.sync(|flush| self.sync_alone(flush)),
             other => other,
         }
     }

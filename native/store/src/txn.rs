@@ -394,8 +394,9 @@ impl<'a> WriteTxn<'a> {
         }
     }
 
-    /// Writes the record to the log; from here on the change is acknowledged.
-    pub(crate) fn commit(mut self) -> Result<()> {
+    /// Writes the record to the log; from here on the change is acknowledged. Returns how many pages
+    /// the open epoch has.
+    pub(crate) fn commit(mut self) -> Result<usize> {
         if !self.log.is_empty() {
             let body = self.log.finish();
             if body.len() > limits::LOG_RECORD_BYTES_MAX {
@@ -406,8 +407,9 @@ impl<'a> WriteTxn<'a> {
             self.store.space.admit(self.added.0, self.added.1)?;
             self.store.append(&mut self.state, &body)?;
         }
+        let open_pages = self.state.open.len();
         self.finish();
-        Ok(())
+        Ok(open_pages)
     }
 
     /// Keeps the change.
