@@ -163,6 +163,16 @@ impl<'a> Decoder<'a> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
+    /// A fixed 32-bit integer of a key.
+    pub fn u32be(&mut self) -> Result<u32, FormatError> {
+        Ok(u32::from_be_bytes(self.array()?))
+    }
+
+    /// A fixed 64-bit integer of a key.
+    pub fn u64be(&mut self) -> Result<u64, FormatError> {
+        Ok(u64::from_be_bytes(self.array()?))
+    }
+
     /// An unsigned integer in 1 to 10 bytes.
     pub fn varint(&mut self) -> Result<u64, FormatError> {
         let mut value = 0u64;

@@ -16,9 +16,14 @@ pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 pub const GRAIN_BYTES: usize = 16 << 10;
 /// Largest file, in bytes.
 pub const FILE_BYTES_MAX: u64 = i64::MAX as u64;
+/// Longest key of any tree, in bytes.
+pub const KEY_BYTES_MAX: usize = 512;
+/// Largest value of any tree: that of an extended attribute.
+pub const VALUE_BYTES_MAX: usize = XATTR_VALUE_BYTES_MAX;
 /// A page splits when its decoded entries exceed this many bytes.
 pub const PAGE_BYTES_TARGET: usize = 16 << 10;
-/// No encoded page is larger: one entry with the largest attribute value, and a little.
+/// No page is larger, neither in memory nor encoded: the largest of two halves that a page of large
+/// values was split into, and one value more.
 pub const PAGE_BYTES_MAX: usize = 256 << 10;
 /// Volumes and snapshots that a store can number.
 pub const VIEW_COUNT_MAX: u32 = 1 << 24;

@@ -24,6 +24,7 @@ mod reclaim;
 mod recovery;
 mod segment_store;
 mod segments;
+mod space;
 mod state;
 mod store;
 mod tree;

@@ -7,9 +7,10 @@
 //!   snapshots.
 //! - The file is made with the store and never again. One that is missing is damage: an empty one in
 //!   its place would name no chunk, and every segment would be removed as unused.
-//! - LMDB refuses even reads after a failed write of its meta page. The environment is then opened
-//!   anew: the file holds the last commit, or the one that failed, and both serve the readers of a
-//!   store that takes no more changes.
+//! - A commit that failed is tried again whole or not at all: LMDB writes all its pages anew then,
+//!   and what it had written before belongs to no commit.
+//! - After another failure than a full disk the environment only reads: LMDB refuses even that in
+//!   one in which writing its meta page failed.
 #![allow(
     unsafe_code,
     reason = "heed marks opening an environment unsafe: it maps a file"
@@ -19,43 +20,35 @@ use crate::error::{Result, StoreError};
 use crate::file::sync_directory;
 use crate::page_store::PageStore;
 use heed::types::Bytes;
-use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
+use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, WithoutTls};
 use lockstep_format::PageId;
 use parking_lot::RwLock;
-use std::cell::RefCell;
+use rustix::fs::FallocateFlags;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Address space reserved for the map; the file grows only as pages are put.
 const MAP_BYTES: usize = 1 << 42;
 const META_KEY: &[u8] = b"meta";
 const FILE: &str = "data.mdb";
+const READERS_MAX: u32 = 1024;
+/// LMDB's table of readers; each takes a cache line.
+const LOCK_BYTES: u64 = READERS_MAX as u64 * 64 + 4096;
+/// Space is reserved up to multiples of this.
+const RESERVE_STEP: u64 = 1 << 20;
 
 struct Open {
     env: Env<WithoutTls>,
     records: Database<'static, Bytes, Bytes>,
 }
 
-impl Open {
-    fn new(dir: &Path) -> heed::Result<Self> {
-        let mut options = EnvOpenOptions::new().read_txn_without_tls();
-        options.map_size(MAP_BYTES).max_readers(1024);
-        // SAFETY: the file is changed by nobody else while it is mapped: the store's lock file
-        // keeps other processes out, and this process opens a store once.
-        let env = unsafe { options.open(dir) }?;
-        let txn = env.write_txn()?;
-        let created = env.create_databases_and_commit(txn, |opener, txn| {
-            opener
-                .create_database(txn, None)
-                .map(CommitOrAbort::<_, ()>::Commit)
-        });
-        let records = created?.unwrap_commit();
-        Ok(Self { env, records })
-    }
-}
-
 /// An LMDB environment in a directory of its own.
 pub struct LmdbPageStore {
     dir: PathBuf,
+    /// LMDB's file, of which `reserved` bytes have space.
+    file: File,
+    reserved: AtomicU64,
     open: RwLock<Option<Open>>,
 }
 
@@ -65,8 +58,25 @@ fn failed(error: heed::Error) -> StoreError {
             what: "page store",
             source,
         },
-        heed::Error::Mdb(MdbError::MapFull) => StoreError::Exhausted { what: "page space" },
+        heed::Error::Mdb(heed::MdbError::MapFull) => StoreError::Exhausted { what: "page space" },
         other => StoreError::Pages(other.to_string()),
+    }
+}
+
+fn open_environment(dir: &Path, flags: EnvFlags) -> Result<Env<WithoutTls>> {
+    let mut options = EnvOpenOptions::new().read_txn_without_tls();
+    options.map_size(MAP_BYTES).max_readers(READERS_MAX);
+    // SAFETY: the file is changed by nobody else while it is mapped: the store's lock file keeps
+    // other processes out, and this process opens a store once. The only flag used is READ_ONLY.
+    unsafe { options.flags(flags).open(dir) }.map_err(failed)
+}
+
+/// Gives a file space; `false` if its file system cannot promise any.
+fn allocate(file: &File, flags: FallocateFlags, offset: u64, length: u64) -> Result<bool> {
+    match rustix::fs::fallocate(file, flags, offset, length) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::OPNOTSUPP) => Ok(false),
+        Err(error) => Err(StoreError::io("reserve space for pages")(error.into())),
     }
 }
 
@@ -74,7 +84,7 @@ impl LmdbPageStore {
     /// Makes an environment without pages in `dir`. When it returns a power cut does not undo it:
     /// LMDB by itself syncs its first meta pages with the first commit, and never a directory.
     pub fn create(dir: &Path) -> Result<()> {
-        let pages = Self::open_environment(dir)?;
+        let pages = Self::open_or_create(dir)?;
         pages.with(|open| open.env.force_sync())?;
         pages.close();
         sync_directory(dir)
@@ -90,14 +100,55 @@ impl LmdbPageStore {
             let what = format!("{} is missing", file.display());
             return Err(StoreError::Corrupt { what });
         }
-        Self::open_environment(dir)
+        Self::open_or_create(dir)
     }
 
-    fn open_environment(dir: &Path) -> Result<Self> {
+    fn open_or_create(dir: &Path) -> Result<Self> {
+        let file = |name: &str| {
+            let mut options = File::options();
+            options.read(true).write(true).create(true).truncate(false);
+            options
+                .open(dir.join(name))
+                .map_err(StoreError::io("open the pages"))
+        };
+        // LMDB writes to this file through a map, where a full disk is a signal and not an error.
+        allocate(&file("lock.mdb")?, FallocateFlags::empty(), 0, LOCK_BYTES)?;
+        let env = open_environment(dir, EnvFlags::empty())?;
+        let records = {
+            let txn = env.write_txn().map_err(failed)?;
+            let created = env.create_databases_and_commit(txn, |opener, txn| {
+                opener
+                    .create_database(txn, None)
+                    .map(CommitOrAbort::<_, ()>::Commit)
+            });
+            created.map_err(failed)?.unwrap_commit()
+        };
         Ok(Self {
             dir: dir.to_owned(),
-            open: RwLock::new(Some(Open::new(dir).map_err(failed)?)),
+            file: file(FILE)?,
+            reserved: AtomicU64::new(0),
+            open: RwLock::new(Some(Open { env, records })),
         })
+    }
+
+    /// Goes on for reading only.
+    fn reopen_for_reading(&self) -> Result<()> {
+        let mut open = self.open.write();
+        if let Some(open) = open.take() {
+            open.env.prepare_for_closing().wait();
+        }
+        let env = open_environment(&self.dir, EnvFlags::READ_ONLY)?;
+        let opened = {
+            let txn = env.read_txn().map_err(failed)?;
+            env.open_databases_and_commit(txn, |opener, txn| {
+                let records = opener.open_database(txn, None)?;
+                Ok(records.map_or(CommitOrAbort::Abort(()), CommitOrAbort::Commit))
+            })
+        };
+        if let CommitOrAbort::Commit(records) = opened.map_err(failed)? {
+            *open = Some(Open { env, records });
+        }
+        Ok(())
     }
 
     fn with<T>(&self, f: impl FnOnce(&Open) -> heed::Result<T>) -> Result<T> {
@@ -106,36 +157,24 @@ impl LmdbPageStore {
             None => Err(StoreError::Closed { reason: None }),
         }
     }
-
-    fn read<T>(
-        &self,
-        f: impl Fn(&Database<'static, Bytes, Bytes>, &RoTxn<'_, WithoutTls>) -> heed::Result<T>,
-    ) -> Result<T> {
-        let attempt = |open: &Open| f(&open.records, &open.env.read_txn()?);
-        match &*self.open.read() {
-            Some(open) => match attempt(open) {
-                Err(heed::Error::Mdb(MdbError::Panic)) => {}
-                result => return result.map_err(failed),
-            },
-            None => return Err(StoreError::Closed { reason: None }),
-        }
-        let mut open = self.open.write();
-        if let Some(panicked) = open.take() {
-            panicked.env.prepare_for_closing().wait();
-            *open = Some(Open::new(&self.dir).map_err(failed)?);
-        }
-        drop(open);
-        self.with(attempt)
-    }
 }
 
 impl PageStore for LmdbPageStore {
     fn get(&self, page: PageId) -> Result<Option<Vec<u8>>> {
-        self.read(|records, txn| Ok(records.get(txn, &page.0.to_be_bytes())?.map(<[u8]>::to_vec)))
+        self.with(|open| {
+            let txn = open.env.read_txn()?;
+            Ok(open
+                .records
+                .get(&txn, &page.0.to_be_bytes())?
+                .map(<[u8]>::to_vec))
+        })
     }
 
     fn meta(&self) -> Result<Option<Vec<u8>>> {
-        self.read(|records, txn| Ok(records.get(txn, META_KEY)?.map(<[u8]>::to_vec)))
+        self.with(|open| {
+            let txn = open.env.read_txn()?;
+            Ok(open.records.get(&txn, META_KEY)?.map(<[u8]>::to_vec))
+        })
     }
 
     fn commit(
@@ -144,7 +183,7 @@ impl PageStore for LmdbPageStore {
         deletes: &[PageId],
         meta: &[u8],
     ) -> Result<()> {
-        self.with(|open| {
+        let done = self.with(|open| {
             let mut txn = open.env.write_txn()?;
             for page in deletes {
                 open.records.delete(&mut txn, &page.0.to_be_bytes())?;
@@ -154,16 +193,50 @@ impl PageStore for LmdbPageStore {
             }
             open.records.put(&mut txn, META_KEY, meta)?;
             txn.commit()
-        })
+        });
+        match done {
+            Err(error) if !error.is_no_space() => {
+                // LMDB calls a write that a full disk cut short an I/O error.
+                if self.reserve(0).is_err_and(|full| full.is_no_space()) {
+                    return Err(StoreError::NoSpace);
+                }
+                self.reopen_for_reading()?;
+                Err(error)
+            }
+            other => other,
+        }
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<()> {
+        let length = self
+            .file
+            .metadata()
+            .map_err(StoreError::io("look at the pages"))?
+            .len();
+        let end = (length + bytes + 1).next_multiple_of(RESERVE_STEP);
+        if end <= self.reserved.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if allocate(&self.file, FallocateFlags::KEEP_SIZE, length, end - length)? {
+            self.reserved.store(end, Ordering::Release);
+            return Ok(());
+        }
+        let found = rustix::fs::fstatvfs(&self.file)
+            .map_err(|error| StoreError::io("statvfs")(error.into()))?;
+        if found.f_bavail * found.f_frsize < bytes {
+            Err(StoreError::NoSpace)
+        } else {
+            Ok(())
+        }
     }
 
     fn list(&self, each: &mut dyn FnMut(PageId, &[u8])) -> Result<()> {
-        let each = RefCell::new(each);
-        self.read(|records, txn| {
-            for entry in records.iter(txn)? {
+        self.with(|open| {
+            let txn = open.env.read_txn()?;
+            for entry in open.records.iter(&txn)? {
                 let (key, bytes) = entry?;
                 if let Ok(number) = key.try_into() {
-                    each.borrow_mut()(PageId(u64::from_be_bytes(number)), bytes);
+                    each(PageId(u64::from_be_bytes(number)), bytes);
                 }
             }
             Ok(())
