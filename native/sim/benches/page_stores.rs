@@ -33,16 +33,27 @@ struct Commit {
 }
 
 /// Pages in memory, and all commits.
+#[derive(Default)]
+struct Traced {
+    pages: BTreeMap<PageId, Vec<u8>>,
+    commits: Vec<Commit>,
+}
+
 #[derive(Clone, Default)]
-struct Trace(Arc<Mutex<(BTreeMap<PageId, Vec<u8>>, Vec<Commit>)>>);
+struct Trace(Arc<Mutex<Traced>>);
 
 impl PageStore for Trace {
     fn get(&self, page: PageId) -> Result<Option<Vec<u8>>> {
-        Ok(self.0.lock().0.get(&page).cloned())
+        Ok(self.0.lock().pages.get(&page).cloned())
     }
 
     fn meta(&self) -> Result<Option<Vec<u8>>> {
-        Ok(self.0.lock().1.last().map(|commit| commit.meta.clone()))
+        Ok(self
+            .0
+            .lock()
+            .commits
+            .last()
+            .map(|commit| commit.meta.clone()))
     }
 
     fn commit(
@@ -53,12 +64,12 @@ impl PageStore for Trace {
     ) -> Result<()> {
         let mut trace = self.0.lock();
         let puts: Vec<_> = puts.collect();
-        trace.0.extend(puts.iter().cloned());
+        trace.pages.extend(puts.iter().cloned());
         for page in deletes {
-            trace.0.remove(page);
+            trace.pages.remove(page);
         }
         let (deletes, meta) = (deletes.to_vec(), meta.to_vec());
-        trace.1.push(Commit {
+        trace.commits.push(Commit {
             puts,
             deletes,
             meta,
@@ -172,10 +183,10 @@ fn trace(base: u64, steps: u64, step: impl Fn(&Store, u64)) -> Vec<Commit> {
     {
         // One commit with all that is there.
         let mut trace = pages.0.lock();
-        let meta = trace.1.last().unwrap().meta.clone();
-        let puts = trace.0.clone().into_iter().collect();
-        trace.1.clear();
-        trace.1.push(Commit {
+        let meta = trace.commits.last().unwrap().meta.clone();
+        let puts = trace.pages.clone().into_iter().collect();
+        trace.commits.clear();
+        trace.commits.push(Commit {
             puts,
             deletes: Vec::new(),
             meta,
@@ -185,7 +196,7 @@ fn trace(base: u64, steps: u64, step: impl Fn(&Store, u64)) -> Vec<Commit> {
         step(&store, number);
         store.maintain().unwrap();
     }
-    let commits = std::mem::take(&mut pages.0.lock().1);
+    let commits = std::mem::take(&mut pages.0.lock().commits);
     drop(store);
     commits
 }

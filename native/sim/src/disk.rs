@@ -147,6 +147,17 @@ impl Inner {
             }
         })
     }
+
+    /// A write that went around us would make every image of a power cut a lie.
+    fn assert_pages_recorded(&self) {
+        let path = self
+            .page_folder
+            .as_ref()
+            .map(|folder| folder.dir.path().join("data.mdb"));
+        let found = path.and_then(|path| std::fs::read(path).ok());
+        let same = found.as_deref() == Some(self.pages.bytes());
+        assert!(same, "the page file is not what was written to it");
+    }
 }
 
 /// Memory that is a file system, where there is one.
@@ -316,19 +327,6 @@ impl Disk {
 
     pub(crate) fn sync_page_folder(&self) {
         self.0.lock().page_folder_synced = true;
-    }
-}
-
-impl Inner {
-    /// A write that went around us would make every image of a power cut a lie.
-    fn assert_pages_recorded(&self) {
-        let path = self
-            .page_folder
-            .as_ref()
-            .map(|folder| folder.dir.path().join("data.mdb"));
-        let found = path.and_then(|path| std::fs::read(path).ok());
-        let same = found.as_deref() == Some(self.pages.bytes());
-        assert!(same, "the page file is not what was written to it");
     }
 }
 

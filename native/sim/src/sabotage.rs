@@ -204,6 +204,10 @@ impl PageStore for Saboteur {
         self.0.sync_late()
     }
 
+    fn reserve(&self, bytes: u64) -> Result<()> {
+        self.0.pages.reserve(bytes)
+    }
+
     fn list(&self, each: &mut dyn FnMut(PageId, &[u8])) -> Result<()> {
         self.0.pages.list(each)
     }

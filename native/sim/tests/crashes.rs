@@ -27,27 +27,27 @@ fn check_at_random(kind: Kind, default_runs: u64) {
 }
 
 fn check_everywhere(kind: Kind) {
-    check(kind, 3, |seed| exhaust(seed, kind, World::default()));
+    check(kind, 2, |seed| exhaust(seed, kind, World::default()));
 }
 
 #[test]
 fn power_cuts_leave_a_prefix_with_everything_durable() {
-    check_at_random(Kind::PowerCut, 20);
+    check_at_random(Kind::PowerCut, 15);
 }
 
 #[test]
 fn kills_lose_nothing_acknowledged() {
-    check_at_random(Kind::Kill, 20);
+    check_at_random(Kind::Kill, 15);
 }
 
 #[test]
 fn a_failing_io_loses_nothing_acknowledged() {
-    check_at_random(Kind::Failure, 20);
+    check_at_random(Kind::Failure, 15);
 }
 
 #[test]
 fn a_full_disk_loses_nothing_acknowledged() {
-    check_at_random(Kind::FullDisk, 20);
+    check_at_random(Kind::FullDisk, 15);
 }
 
 #[test]

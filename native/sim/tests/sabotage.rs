@@ -3,12 +3,15 @@
 
 use std::process::Command;
 
-/// The kinds of faults under which the ten runs of seeds 0 to `runs` see a violation, or crash.
+/// Whether a run of one of the seeds 0 to `runs` sees a violation, or crashes.
+#[allow(clippy::unwrap_used, reason = "a test")]
 fn is_caught(kind: &str, runs: u64, world: &[&str]) -> bool {
     (0..runs).any(|seed| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep-sim"));
         command.arg(kind).arg(seed.to_string()).args(world);
-        !command.output().unwrap().status.success()
+        let status = command.output().unwrap().status;
+        assert_ne!(status.code(), Some(2), "the arguments are not understood");
+        !status.success()
     })
 }
 

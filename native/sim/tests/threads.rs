@@ -7,9 +7,9 @@ use lockstep_sim::disk::World;
 use lockstep_sim::sabotage::Sabotage;
 use lockstep_sim::threads::run;
 
-fn check(power: bool) {
+fn check(power: bool, default_runs: u64) {
     let (mut stops, mut acknowledged) = (0, 0);
-    for seed in support::seeds(6) {
+    for seed in support::seeds(default_runs) {
         let outcome = run(seed, power, 10, World::default());
         assert_eq!(
             outcome.violation, None,
@@ -23,12 +23,19 @@ fn check(power: bool) {
 
 #[test]
 fn power_cuts_leave_what_threads_saw_made_durable() {
-    check(true);
+    check(true, 5);
 }
 
 #[test]
 fn kills_leave_what_threads_saw_acknowledged() {
-    check(false);
+    check(false, 5);
+}
+
+#[test]
+#[ignore = "long"]
+fn a_thousand_stops_of_threads_break_no_promise() {
+    check(true, 50);
+    check(false, 50);
 }
 
 #[test]

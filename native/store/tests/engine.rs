@@ -336,6 +336,19 @@ fn a_flipped_bit_is_never_served() {
 }
 
 #[test]
+fn a_store_that_lost_its_pages_is_not_taken_for_an_empty_one() {
+    let (_dir, store) = fresh();
+    write(&store, ROOT, InodeId(5), 0, &[1; 200_000]);
+    let path = store.dir().to_owned();
+    store.close().unwrap();
+    drop(store);
+    std::fs::remove_file(path.join("meta/data.mdb")).unwrap();
+    let refused = Store::open(&path, &StoreOptions::default()).err().unwrap();
+    assert_eq!(refused.code(), "ERR_LOCKSTEP_CORRUPT");
+    assert_eq!(std::fs::read_dir(path.join("segments")).unwrap().count(), 1);
+}
+
+#[test]
 fn a_second_owner_is_told_who_has_the_store() {
     let (_dir, store) = fresh();
     let Err(error) = Store::open(store.dir(), &StoreOptions::default()) else {
