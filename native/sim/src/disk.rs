@@ -4,6 +4,7 @@
 //! and syncs come by here ([`crate::system_calls`]). One count, one fault and one power cut for all.
 
 use crate::file::File;
+use crate::pages::Pages;
 use crate::random::Random;
 use crate::sabotage::{Sabotage, sabotaged};
 use crate::system_calls::Watch;
@@ -287,7 +288,10 @@ impl Disk {
             read_only: false,
         };
         let parts = Parts {
-            pages: Box::new(LmdbPageStore::open(&self.page_folder())?),
+            pages: Box::new(Pages {
+                lmdb: LmdbPageStore::open(&self.page_folder())?,
+                disk: self.clone(),
+            }),
             segments: Box::new(self.clone()),
             log: Box::new(self.clone()),
             clock: Box::new(self.clone()),
@@ -323,6 +327,10 @@ impl Disk {
                 inner.pages.sync();
             }
         })
+    }
+
+    pub(crate) fn reserve_pages(&self) -> Result<()> {
+        self.0.lock().perform(true, |_, _| {}).map_err(failed)
     }
 
     pub(crate) fn sync_page_folder(&self) {

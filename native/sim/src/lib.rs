@@ -21,6 +21,7 @@
 pub mod disk;
 mod file;
 pub mod model;
+mod pages;
 pub mod random;
 pub mod run;
 pub mod sabotage;
