@@ -153,6 +153,16 @@ impl Page {
         self.replace(index, &child.0.to_le_bytes());
     }
 
+    /// Takes the key of an interior page's first entry away: its child holds whatever sorts before
+    /// the second entry, even keys below the one it was once reached by.
+    pub fn unbound_first_child(&mut self) {
+        if !self.key(0).is_empty() {
+            let child = self.child(0);
+            self.remove(0);
+            self.insert_child(0, &[], child);
+        }
+    }
+
     /// Moves the entries from `at` on into a new page.
     #[must_use]
     pub fn split_off(&mut self, at: usize, id: PageId) -> Self {

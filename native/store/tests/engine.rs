@@ -419,6 +419,27 @@ fn compare(store: &Store, view: ViewId, model: &Model) {
     }
 }
 
+#[test]
+fn a_first_child_may_split_below_the_key_it_was_reached_by() {
+    let (_dir, store) = fresh();
+    let large = vec![7; 9000];
+    // Leaves of one or two entries; the first ones go, and what comes back sorts before the rest.
+    for number in 0..12 {
+        put(&store, &plain(100 + number), &large);
+    }
+    for number in 0..6 {
+        assert!(store.write(|txn| txn.delete(ROOT, &plain(100 + number))).unwrap());
+    }
+    for number in (0..100).rev() {
+        put(&store, &plain(number), &large);
+    }
+    for number in (0..100).chain(106..112) {
+        let value = store.read(|txn| txn.get(ROOT, &plain(number))).unwrap();
+        assert_eq!(value.as_deref(), Some(&large[..]), "{number}");
+    }
+    check(store);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 

@@ -129,6 +129,10 @@ fn split(
             return Ok(());
         };
         let parent_page = space.page_mut(parent)?;
+        if child_index == 0 {
+            // Its key may be above what a first child, having lost those before it, holds by now.
+            parent_page.unbound_first_child();
+        }
         index = child_index + 1;
         parent_page.insert_child(index, &key, right);
         if parent_page.bytes() <= PAGE_BYTES_TARGET || parent_page.len() < 4 {
