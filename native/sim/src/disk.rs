@@ -316,6 +316,12 @@ impl SegmentStore for Disk {
         Ok(())
     }
 
+    fn length(&self, segment: SegmentId) -> Result<u64> {
+        let inner = self.0.lock();
+        let file = inner.segments.get(&segment).ok_or_else(failed)?;
+        Ok(file.kernel.len() as u64)
+    }
+
     fn sync(&self, segment: SegmentId) -> Result<()> {
         self.0.lock().perform(|inner| {
             if let Some(file) = inner.segments.get_mut(&segment)

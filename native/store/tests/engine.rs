@@ -38,7 +38,7 @@ fn check(store: Arc<Store>) {
     let dir = store.dir().to_owned();
     store.close().unwrap();
     drop(store);
-    assert_eq!(Store::check(&dir).unwrap().problems, Vec::<String>::new());
+    assert_eq!(Store::check(&dir, &|_| ()).unwrap().problems, vec![]);
 }
 
 fn file(allocated: u64) -> Inode {
@@ -331,7 +331,7 @@ fn a_flipped_bit_is_never_served() {
     );
     let path = store.dir().to_owned();
     store.close().unwrap();
-    assert_eq!(Store::check(&path).unwrap().problems.len(), 1);
+    assert_eq!(Store::check(&path, &|_| ()).unwrap().problems.len(), 1);
 }
 
 #[test]
@@ -428,7 +428,11 @@ fn a_first_child_may_split_below_the_key_it_was_reached_by() {
         put(&store, &plain(100 + number), &large);
     }
     for number in 0..6 {
-        assert!(store.write(|txn| txn.delete(ROOT, &plain(100 + number))).unwrap());
+        assert!(
+            store
+                .write(|txn| txn.delete(ROOT, &plain(100 + number)))
+                .unwrap()
+        );
     }
     for number in (0..100).rev() {
         put(&store, &plain(number), &large);
