@@ -473,7 +473,7 @@ export const NativeStore = {
    * Opens a store, recovers what its log holds and locks it for this process.
    *
    * @throws `ERR_LOCKSTEP_NOT_A_STORE`, `ERR_LOCKSTEP_LOCKED`, `ERR_LOCKSTEP_SUPERBLOCK`,
-   * `ERR_LOCKSTEP_NEWER_FORMAT`, `ERR_LOCKSTEP_NO_BINDING`.
+   * `ERR_LOCKSTEP_NEWER_FORMAT`, `ERR_LOCKSTEP_UNKNOWN_FEATURE`, `ERR_LOCKSTEP_NO_BINDING`.
    */
   async open(dir: string, options: NativeStoreOptions = {}): Promise<NativeStore> {
     return await binding().NativeStore.open(dir, options)

@@ -6,11 +6,14 @@
 //!   from an earlier use of a file is never mistaken for a new one.
 //! - A record is one acknowledged change: all of its operations are applied, or none.
 
-use crate::catalog::{put_time, take_time, take_view};
+use crate::catalog::{put_time, take_inode, take_time, take_view};
 use crate::codec::{Decoder, Encoder, FormatError};
-use crate::ids::{Epoch, InodeId, TreeId, ViewId};
+use crate::ids::{Epoch, InodeId, SegmentId, TreeId, ViewId};
 use crate::inode::Timestamp;
-use crate::limits::{LOG_RECORD_BYTES_MAX, NAME_BYTES_MAX, PAGE_BYTES_MAX, VIEW_COUNT_MAX};
+use crate::limits::{
+    CHUNK_BYTES_MAX, KEY_BYTES_MAX, LOG_RECORD_BYTES_MAX, NAME_BYTES_MAX, SEGMENT_END_MAX,
+    VALUE_BYTES_MAX, VIEW_COUNT_MAX,
+};
 
 const WHAT: &str = "log record";
 /// Bytes in front of a record's operations.
@@ -21,8 +24,9 @@ const DELETE: u8 = 2;
 const SNAPSHOT: u8 = 3;
 const VOLUME: u8 = 4;
 const RENAME_SNAPSHOT: u8 = 5;
+const BYTES: u8 = 6;
 
-/// One change to the store's trees.
+/// One change to the store's trees, or bytes of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation<'a> {
     /// Sets a key.
@@ -77,6 +81,15 @@ pub enum Operation<'a> {
         name: &'a [u8],
         /// When.
         created: Timestamp,
+    },
+    /// Bytes that stand in a segment: recovery writes them there again, before anything else.
+    Bytes {
+        /// The segment.
+        segment: SegmentId,
+        /// Where in it.
+        offset: u64,
+        /// At most [`CHUNK_BYTES_MAX`].
+        bytes: &'a [u8],
     },
 }
 
@@ -136,6 +149,14 @@ impl<'a> Operation<'a> {
                     .blob(name);
                 put_time(encoder, *created);
             }
+            Self::Bytes {
+                segment,
+                offset,
+                bytes,
+            } => {
+                encoder.u8(BYTES).varint(segment.0).varint(*offset);
+                encoder.blob(bytes);
+            }
         }
     }
 
@@ -144,23 +165,23 @@ impl<'a> Operation<'a> {
         match decoder.u8()? {
             PUT => Ok(Self::Put {
                 tree: TreeId(decoder.varint32("tree")?),
-                key: decoder.blob("key", PAGE_BYTES_MAX)?,
-                value: decoder.blob("value", PAGE_BYTES_MAX)?,
+                key: decoder.blob("key", KEY_BYTES_MAX)?,
+                value: decoder.blob("value", VALUE_BYTES_MAX)?,
             }),
             DELETE => Ok(Self::Delete {
                 tree: TreeId(decoder.varint32("tree")?),
-                key: decoder.blob("key", PAGE_BYTES_MAX)?,
+                key: decoder.blob("key", KEY_BYTES_MAX)?,
             }),
             SNAPSHOT => Ok(Self::Snapshot {
                 volume: take_view(decoder)?,
-                directory: InodeId(decoder.varint()?),
+                directory: take_inode(decoder)?,
                 name: decoder.blob("name", NAME_BYTES_MAX)?,
                 view: take_view(decoder)?,
                 created: take_time(decoder)?,
             }),
             RENAME_SNAPSHOT => Ok(Self::RenameSnapshot {
                 volume: take_view(decoder)?,
-                directory: InodeId(decoder.varint()?),
+                directory: take_inode(decoder)?,
                 from: decoder.blob("name", NAME_BYTES_MAX)?,
                 to: decoder.blob("name", NAME_BYTES_MAX)?,
             }),
@@ -170,9 +191,14 @@ impl<'a> Operation<'a> {
                     0 => None,
                     more => Some(ViewId(more as u32 - 1)),
                 },
-                attached_to: (take_view(decoder)?, InodeId(decoder.varint()?)),
+                attached_to: (take_view(decoder)?, take_inode(decoder)?),
                 name: decoder.blob("name", NAME_BYTES_MAX)?,
                 created: take_time(decoder)?,
+            }),
+            BYTES => Ok(Self::Bytes {
+                segment: SegmentId(decoder.varint()?),
+                offset: decoder.bounded("offset", SEGMENT_END_MAX)?,
+                bytes: decoder.blob("bytes", CHUNK_BYTES_MAX)?,
             }),
             _ => Err(decoder.invalid("operation")),
         }
@@ -288,6 +314,11 @@ mod tests {
                 attached_to: (ViewId(0), InodeId(1)),
                 name: b"clone",
                 created,
+            },
+            Operation::Bytes {
+                segment: SegmentId(7),
+                offset: 4096,
+                bytes: b"file bytes",
             },
         ];
         let mut encoder = Encoder::new();

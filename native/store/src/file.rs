@@ -1,6 +1,7 @@
 //! Segments and the intent log in plain files.
 
 use crate::error::{Result, StoreError};
+use crate::intent_log::ROOM_BYTES;
 use crate::log_store::LogStore;
 use crate::segment_store::SegmentStore;
 use lockstep_format::SegmentId;
@@ -104,8 +105,9 @@ impl SegmentStore for FileSegmentStore {
         let reserved = segment.reserved.load(Ordering::Relaxed);
         if end > reserved {
             let target = end.next_multiple_of(RESERVE_BYTES);
-            let flags = FallocateFlags::KEEP_SIZE;
-            // Only an advance: a file system without fallocate just grows the file.
+            // Only an advance: a file system without fallocate just grows the file. The length grows
+            // with it, so that the writes do not have to change it.
+            let flags = FallocateFlags::empty();
             let _ = rustix::fs::fallocate(&segment.file, flags, reserved, target - reserved);
             segment.reserved.fetch_max(target, Ordering::Relaxed);
         }
@@ -176,51 +178,111 @@ impl SegmentStore for FileSegmentStore {
     }
 }
 
-/// The intent log as two files of one directory.
-pub(crate) struct FileLogStore {
-    files: [File; 2],
+/// One file of the log.
+struct LogFile {
+    file: File,
+    /// Its length: everything before has been written once.
+    length: AtomicU64,
 }
 
-impl FileLogStore {
-    /// Opens the two files in `dir`, making them if they are missing.
-    pub(crate) fn open(dir: &Path) -> Result<Self> {
-        let open = |name: &str| -> Result<File> {
-            let file = File::options()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(dir.join(name))
-                .map_err(StoreError::io("open the log"))?;
-            Ok(file)
-        };
-        let files = [open("0.log")?, open("1.log")?];
-        for file in &files {
-            // Only an advance, as for segments.
-            let _ = rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, RESERVE_BYTES);
+impl LogFile {
+    fn open(path: &Path, read_only: bool) -> Result<Self> {
+        let file = File::options()
+            .read(true)
+            .write(!read_only)
+            .create(!read_only)
+            .truncate(false)
+            .open(path)
+            .map_err(StoreError::io("open the log"))?;
+        let length = file.metadata().map_err(StoreError::io("open the log"))?;
+        Ok(Self {
+            length: AtomicU64::new(length.len()),
+            file,
+        })
+    }
+
+    /// Writes zeros from the end of the file up to `length` at least.
+    fn extend(&self, length: u64) {
+        let mut at = self.length.load(Ordering::Relaxed);
+        while at < length {
+            let end = (at + 1).next_multiple_of(ZEROS.len() as u64);
+            let zeros = &ZEROS[..(end - at) as usize];
+            if self.file.write_all_at(zeros, at).is_err() {
+                // A full disk, which the write of a record will tell if it matters.
+                return;
+            }
+            at = end;
+            self.length.fetch_max(at, Ordering::Relaxed);
         }
-        sync_directory(dir)?;
-        Ok(Self { files })
+    }
+}
+
+/// The intent log as two files of one directory, of which only the first part, overwritten again
+/// and again, is in use: a sync after overwriting costs half of one after growing.
+pub(crate) struct FileLogStore {
+    files: [LogFile; 2],
+}
+
+/// What a file of the log is extended by.
+static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+
+impl FileLogStore {
+    /// Opens the two files in `dir`, making them, if they are missing, unless `read_only`.
+    pub(crate) fn open(dir: &Path, read_only: bool) -> Result<Self> {
+        let open = |name: &str| LogFile::open(&dir.join(name), read_only);
+        let store = Self {
+            files: [open("0.log")?, open("1.log")?],
+        };
+        if !read_only {
+            for file in 0..2 {
+                store.prepare(file, 1)?;
+            }
+            sync_directory(dir)?;
+        }
+        Ok(store)
     }
 }
 
 impl LogStore for FileLogStore {
     fn write(&self, file: usize, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.files[file]
+        let file = &self.files[file];
+        let end = offset + bytes.len() as u64;
+        file.file
             .write_all_at(bytes, offset)
-            .map_err(StoreError::io("write the log"))
+            .map_err(StoreError::io("write the log"))?;
+        if end + ROOM_BYTES > file.length.fetch_max(end, Ordering::Relaxed) {
+            file.extend(end + ROOM_BYTES);
+        }
+        Ok(())
+    }
+
+    fn prepare(&self, file: usize, length: u64) -> Result<()> {
+        let file = &self.files[file];
+        if length <= file.length.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        file.extend(length);
+        file.file
+            .sync_data()
+            .map_err(StoreError::io("sync the log"))
+    }
+
+    fn prepared(&self, file: usize) -> u64 {
+        self.files[file].length.load(Ordering::Relaxed)
     }
 
     fn sync(&self, file: usize) -> Result<()> {
         self.files[file]
+            .file
             .sync_data()
             .map_err(StoreError::io("sync the log"))
     }
 
     fn read(&self, file: usize, offset: u64, into: &mut [u8]) -> Result<usize> {
+        let log = &self.files[file].file;
         let mut filled = 0;
         while filled < into.len() {
-            match self.files[file].read_at(&mut into[filled..], offset + filled as u64) {
+            match log.read_at(&mut into[filled..], offset + filled as u64) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

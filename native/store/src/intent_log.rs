@@ -12,6 +12,11 @@ use lockstep_format::log::{HEADER_BYTES, Header};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+/// Bytes read at a time when records are read back.
+const READ_BYTES: usize = 1 << 20;
+/// What is kept ready behind the last record: deleting on a full disk must not need more at once.
+pub(crate) const ROOM_BYTES: u64 = 512 << 10;
+
 #[derive(Clone, Copy, Debug)]
 struct Position {
     file: usize,
@@ -27,14 +32,81 @@ pub(crate) struct IntentLog {
     /// Records below this number are durable.
     synced: Mutex<u64>,
     unsynced: [AtomicBool; 2],
+    /// Bytes of the file written before this one.
+    last_length: AtomicU64,
 }
 
+/// Hands everything appended to the disk.
+pub(crate) type Flush<'a> = &'a dyn Fn() -> Result<()>;
+
 /// A record read back.
-pub(crate) struct Record {
+pub(crate) struct Record<'a> {
     /// Its header.
     pub header: Header,
     /// Its operations.
-    pub body: Vec<u8>,
+    pub body: &'a [u8],
+}
+
+/// Reads one of the log's files from its start.
+struct LogReader<'a> {
+    store: &'a dyn LogStore,
+    file: usize,
+    /// Where in the file the first byte of `buffer` stands.
+    start: u64,
+    buffer: Vec<u8>,
+    /// Where in `buffer` the next record starts.
+    at: usize,
+}
+
+impl<'a> LogReader<'a> {
+    fn new(store: &'a dyn LogStore, file: usize) -> Self {
+        Self {
+            store,
+            file,
+            start: 0,
+            buffer: Vec::new(),
+            at: 0,
+        }
+    }
+
+    /// Has the next `count` bytes in the buffer; false if the file ends before.
+    fn fill(&mut self, count: usize) -> Result<bool> {
+        if self.buffer.len() - self.at >= count {
+            return Ok(true);
+        }
+        self.buffer.drain(..self.at);
+        self.start += self.at as u64;
+        self.at = 0;
+        let filled = self.buffer.len();
+        self.buffer.resize(count.max(READ_BYTES), 0);
+        let (from, into) = (self.start + filled as u64, &mut self.buffer[filled..]);
+        let read = self.store.read(self.file, from, into)?;
+        self.buffer.truncate(filled + read);
+        Ok(self.buffer.len() >= count)
+    }
+
+    /// The next record, if it is whole.
+    fn next(&mut self) -> Result<Option<Record<'_>>> {
+        if !self.fill(HEADER_BYTES)? {
+            return Ok(None);
+        }
+        let head: [u8; HEADER_BYTES] = match self.buffer[self.at..][..HEADER_BYTES].try_into() {
+            Ok(head) => head,
+            Err(_) => return Ok(None),
+        };
+        let Some(header) = Header::decode(&head) else {
+            return Ok(None);
+        };
+        let length = HEADER_BYTES + header.length;
+        if !self.fill(length)? {
+            return Ok(None);
+        }
+        let body = &self.buffer[self.at..][HEADER_BYTES..length];
+        self.at += length;
+        Ok(header
+            .verify(&head, body)
+            .then_some(Record { header, body }))
+    }
 }
 
 impl IntentLog {
@@ -46,6 +118,7 @@ impl IntentLog {
             appended: AtomicU64::new(0),
             synced: Mutex::new(0),
             unsynced: [AtomicBool::new(false), AtomicBool::new(false)],
+            last_length: AtomicU64::new(0),
         }
     }
 
@@ -76,32 +149,53 @@ impl IntentLog {
         self.position.lock().offset
     }
 
+    /// Whether the next records, if they are no large ones, find their place without new space. At
+    /// the start of a file there is no better place.
+    pub(crate) fn has_room(&self) -> bool {
+        let Position { file, offset } = *self.position.lock();
+        offset == 0 || offset + ROOM_BYTES <= self.store.prepared(file)
+    }
+
     /// Goes on at the start of the other file.
     pub(crate) fn switch(&self) {
         let mut position = self.position.lock();
+        self.last_length.store(position.offset, Ordering::Relaxed);
         *position = Position {
             file: 1 - position.file,
             offset: 0,
         };
     }
 
-    /// Makes every record appended before the call durable, after `first` has made durable what the
-    /// records speak of. Calls that come while one is under way share the next.
-    pub(crate) fn sync(&self, first: impl FnOnce() -> Result<()>) -> Result<()> {
+    /// Makes every record appended before the call durable. `first` makes durable what the records
+    /// speak of, and flushes the log with what it is given. Calls that come while one is under way
+    /// share the next.
+    pub(crate) fn sync(&self, first: impl FnOnce(Flush<'_>) -> Result<()>) -> Result<()> {
         let target = self.appended();
         let mut synced = self.synced.lock();
         if *synced >= target {
             return Ok(());
         }
         let upto = self.appended();
-        first()?;
+        first(&|| self.flush())?;
+        *synced = upto;
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<()> {
         for (file, unsynced) in self.unsynced.iter().enumerate() {
             if unsynced.swap(false, Ordering::AcqRel) {
                 self.store.sync(file)?;
             }
         }
-        *synced = upto;
         Ok(())
+    }
+
+    /// Makes the file that is not being written ready to take as much as the other one did, so that
+    /// writing it changes nothing but bytes.
+    pub(crate) fn prepare_other(&self) -> Result<()> {
+        let Position { file, offset } = *self.position.lock();
+        let length = self.last_length.load(Ordering::Relaxed).max(offset);
+        self.store.prepare(1 - file, length + length / 4)
     }
 
     /// Records below `sequence` became durable another way: by a commit.
@@ -114,7 +208,7 @@ impl IntentLog {
     fn order(&self) -> Result<Vec<(u64, usize)>> {
         let mut files = Vec::new();
         for file in 0..2 {
-            if let Some(record) = self.read(file, 0)? {
+            if let Some(record) = LogReader::new(&*self.store, file).next()? {
                 files.push((record.header.sequence, file));
             }
         }
@@ -127,13 +221,13 @@ impl IntentLog {
     pub(crate) fn replay(
         &self,
         from: u64,
-        each: &mut dyn FnMut(&Record) -> Result<bool>,
+        each: &mut dyn FnMut(&Record<'_>) -> Result<bool>,
     ) -> Result<()> {
         let mut expected = from;
         for (first, file) in self.order()? {
-            let mut offset = 0;
+            let mut reader = LogReader::new(&*self.store, file);
             let mut number = first;
-            while let Some(record) = self.read(file, offset)? {
+            while let Some(record) = reader.next()? {
                 if record.header.sequence != number {
                     break;
                 }
@@ -146,25 +240,8 @@ impl IntentLog {
                     return Ok(());
                 }
                 number += 1;
-                offset += (HEADER_BYTES + record.header.length) as u64;
             }
         }
         Ok(())
-    }
-
-    fn read(&self, file: usize, offset: u64) -> Result<Option<Record>> {
-        let mut head = [0; HEADER_BYTES];
-        if self.store.read(file, offset, &mut head)? < HEADER_BYTES {
-            return Ok(None);
-        }
-        let Some(header) = Header::decode(&head) else {
-            return Ok(None);
-        };
-        let mut body = vec![0; header.length];
-        let count = self
-            .store
-            .read(file, offset + HEADER_BYTES as u64, &mut body)?;
-        let whole = count == body.len() && header.verify(&head, &body);
-        Ok(whole.then_some(Record { header, body }))
     }
 }

@@ -8,6 +8,16 @@ pub trait LogStore: Send + Sync {
     /// of the process, not yet that of the machine.
     fn write(&self, file: usize, offset: u64, bytes: &[u8]) -> Result<()>;
 
+    /// Gives the first `length` bytes of the file their place on the disk, if they have none: a
+    /// later write there changes nothing but bytes, which makes its sync cheap. Changes no byte that
+    /// was written. Only an advance: a disk that is full or cannot do it says nothing.
+    fn prepare(&self, file: usize, length: u64) -> Result<()>;
+
+    /// Up to where the file has its place on the disk.
+    fn prepared(&self, _file: usize) -> u64 {
+        u64::MAX
+    }
+
     /// Makes all earlier writes to the file durable.
     fn sync(&self, file: usize) -> Result<()>;
 

@@ -3,6 +3,8 @@
 //! Invariants:
 //! - What is recovered is an exact prefix of what was acknowledged: replay stops at the first record
 //!   that is not whole, or whose chunks' bytes are not what they should be.
+//! - Bytes that the log holds are back in their segments before records that speak of them are looked
+//!   at.
 //! - Record numbers go on far behind everything that may be left over in the log's files, so that
 //!   no record of an earlier life is ever taken for one of this.
 
@@ -17,6 +19,7 @@ use lockstep_format::log::{self, Operation};
 use lockstep_format::{
     ChunkRecord, Epoch, Meta, SegmentId, SegmentRecord, TreeId, ViewId, VolumeRecord,
 };
+use rustc_hash::FxHashSet;
 use std::ops::ControlFlow;
 
 /// No log holds as many records as this.
@@ -29,6 +32,8 @@ pub struct RecoveryReport {
     pub records: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Bytes of files that were written to segments again, from their copy in the log.
+    pub restored: u64,
     /// Why replay ended before the log did, if a record was whole but its chunks were not.
     pub stopped: Option<String>,
 }
@@ -54,7 +59,11 @@ impl Store {
             state.dirty = true;
             self.log.start(0, state.log_sequence);
         }
-        self.commit()?;
+        match self.commit() {
+            // It is read, and tries again in the background.
+            Err(error) if error.is_no_space() => {}
+            other => other?,
+        }
         let volumes: Vec<ViewId> = self
             .state
             .read()
@@ -86,28 +95,17 @@ impl Store {
         state.dead_bytes = meta.dead_bytes;
         self.segments.reserve_numbers(meta.next_segment);
         let volumes = self.catalog_records(state, catalog::VOLUME, |key, value| {
-            let view = key
-                .get(1..)
-                .and_then(|view| view.try_into().ok())
-                .map(u32::from_be_bytes);
-            Ok(view.zip(Some(VolumeRecord::decode(value)?)))
+            Ok(catalog::view_of(key).zip(Some(VolumeRecord::decode(value)?)))
         })?;
         for (view, record) in volumes {
             state
                 .trees
-                .insert(TreeId::volume(ViewId(view)), volume::tree_of(&record));
+                .insert(TreeId::volume(view), volume::tree_of(&record));
         }
         let segments = self.catalog_records(state, catalog::SEGMENT, |key, value| {
-            let id = key
-                .get(1..)
-                .and_then(|id| id.try_into().ok())
-                .map(u64::from_be_bytes);
-            Ok(id.zip(Some(SegmentRecord::decode(value)?)))
+            Ok(catalog::segment_of(key).zip(Some(SegmentRecord::decode(value)?)))
         })?;
-        state.segments = segments
-            .into_iter()
-            .map(|(id, record)| (SegmentId(id), record))
-            .collect();
+        state.segments = segments.into_iter().collect();
         drop(guard);
         self.refresh_all()
     }
@@ -171,8 +169,11 @@ impl Store {
     }
 
     fn replay(&self) -> Result<RecoveryReport> {
-        let mut report = RecoveryReport::default();
         let from = self.state.read().log_sequence;
+        let mut report = RecoveryReport {
+            restored: self.restore_bytes(from)?,
+            ..RecoveryReport::default()
+        };
         self.log.replay(from, &mut |record| {
             if let Some(reason) = self.missing_chunk(record)? {
                 report.stopped = Some(reason);
@@ -186,10 +187,39 @@ impl Store {
         Ok(report)
     }
 
+    /// Writes bytes that the log holds, and that did not reach their segments, there. Returns how
+    /// many.
+    fn restore_bytes(&self, from: u64) -> Result<u64> {
+        let segments: FxHashSet<SegmentId> = self.segments.store().list()?.into_iter().collect();
+        let mut restored = 0;
+        self.log.replay(from, &mut |record| {
+            for operation in log::operations(record.body) {
+                let Operation::Bytes {
+                    segment,
+                    offset,
+                    bytes,
+                } = operation?
+                else {
+                    // A record of such operations holds no others.
+                    break;
+                };
+                let mut found = vec![0; bytes.len()];
+                let store = self.segments.store();
+                let lost = store.read(segment, offset, &mut found).is_err() || found != bytes;
+                if lost && segments.contains(&segment) {
+                    self.segments.write(segment, offset, bytes)?;
+                    restored += bytes.len() as u64;
+                }
+            }
+            Ok(true)
+        })?;
+        Ok(restored)
+    }
+
     /// Why the record's new chunks cannot be trusted, if so: the record may have reached the disk
     /// before the bytes it speaks of.
-    fn missing_chunk(&self, record: &Record) -> Result<Option<String>> {
-        for operation in log::operations(&record.body) {
+    fn missing_chunk(&self, record: &Record<'_>) -> Result<Option<String>> {
+        for operation in log::operations(record.body) {
             let Operation::Put {
                 tree: TreeId::CHUNKS,
                 key,
@@ -213,14 +243,14 @@ impl Store {
         Ok(None)
     }
 
-    fn apply(&self, record: &Record) -> Result<()> {
+    fn apply(&self, record: &Record<'_>) -> Result<()> {
         let mut state = self.state.write();
         if record.header.epoch > state.epoch {
             state.freeze(&self.pages);
             state.epoch = record.header.epoch;
         }
         let mut txn = WriteTxn::new(state, self);
-        for operation in log::operations(&record.body) {
+        for operation in log::operations(record.body) {
             match operation? {
                 Operation::Put { tree, key, value } => txn.put_derived(tree, key, value)?,
                 Operation::Delete { tree, key } => {
@@ -266,6 +296,7 @@ impl Store {
                     };
                     txn.apply_volume(&new)?;
                 }
+                Operation::Bytes { .. } => {}
             }
         }
         txn.state.log_sequence = record.header.sequence + 1;

@@ -2,21 +2,20 @@
 //!
 //! Invariants:
 //! - A chunk's bytes are in the kernel before any record that names them is in the log, and durable
-//!   before any such record is.
+//!   (in their segment, or as a copy in the log) before any such record is.
 //! - A segment is sealed only when nobody can add to it: no chunk of it is between its allocation
 //!   and its first record (the token's count says so).
 
 use crate::error::{Result, StoreError};
 use crate::segment_store::SegmentStore;
+use crate::unsynced::{Need, Range, Unsynced};
 use blake3::hazmat::{HasherExt, max_subtree_len};
-use lockstep_format::footer::TRAILER_BYTES;
-use lockstep_format::limits::{CHUNK_BYTES_MAX, GRAIN_BYTES};
-use lockstep_format::{ChunkPtr, ChunkRecord, Footer, SegmentId, crc32c};
+use lockstep_format::limits::{CHUNK_BYTES_MAX, GRAIN_BYTES, SEGMENT_SLOTS_MAX};
+use lockstep_format::{ChunkPtr, ChunkRecord, SegmentId, crc32c};
 use parking_lot::Mutex;
-use rustc_hash::FxHashSet;
 use std::sync::Arc;
 
-/// A segment takes chunks until it holds this many bytes.
+/// A segment takes chunks until it holds this many bytes, or too many chunks.
 pub(crate) const SEGMENT_BYTES: u64 = 256 << 20;
 /// Chunks of at least a page start on a page of their segment.
 const PAGE_ALIGN: u64 = 4096;
@@ -91,8 +90,10 @@ pub(crate) struct Segments {
     store: Box<dyn SegmentStore>,
     active: Mutex<Option<Active>>,
     next_segment: Mutex<u64>,
-    /// Written since their last sync.
-    unsynced: Mutex<FxHashSet<SegmentId>>,
+    unsynced: Mutex<Unsynced>,
+    /// Held while segments are synced: whoever finds nothing left to sync waits for whoever took it.
+    /// True once a sync failed: a later one that succeeds says nothing about those bytes.
+    syncing: Mutex<bool>,
     /// Full, waiting to be sealed.
     full: Mutex<Vec<Arc<SegmentToken>>>,
 }
@@ -105,6 +106,7 @@ impl Segments {
             active: Mutex::new(None),
             next_segment: Mutex::new(next_segment),
             unsynced: Mutex::default(),
+            syncing: Mutex::default(),
             full: Mutex::default(),
         }
     }
@@ -153,8 +155,10 @@ impl Segments {
         }
     }
 
-    /// Has a segment of an earlier life sealed by the next commit.
+    /// Has a segment of an earlier life sealed by the next commit. That life may have ended before
+    /// it synced what replay found in the kernel.
     pub(crate) fn retire(&self, segment: SegmentId) {
+        self.unsynced.lock().adopted(segment);
         self.full.lock().push(Arc::new(SegmentToken(segment)));
     }
 
@@ -165,10 +169,9 @@ impl Segments {
             SMALL_ALIGN
         };
         let mut slot = self.active.lock();
-        if slot
-            .as_ref()
-            .is_some_and(|active| active.tail >= SEGMENT_BYTES)
-            && let Some(active) = slot.take()
+        if slot.as_ref().is_some_and(|active| {
+            active.tail >= SEGMENT_BYTES || active.next_slot >= SEGMENT_SLOTS_MAX
+        }) && let Some(active) = slot.take()
         {
             self.full.lock().push(active.token);
         }
@@ -198,8 +201,18 @@ impl Segments {
         Ok((pointer, offset, Arc::clone(&active.token)))
     }
 
-    /// Writes bytes that will stand at file offset `offset`. See [`crate::Store::stage`].
+    /// Writes bytes that will stand at file offset `offset`. See [`crate::Store::stage`]. The
+    /// segment in which there was no space for them is ended: sealing it gives back what it was
+    /// given and does not use.
     pub(crate) fn stage(&self, offset: u64, bytes: &[u8]) -> Result<Staged> {
+        let staged = self.stage_all(offset, bytes);
+        if staged.as_ref().is_err_and(StoreError::is_no_space) {
+            self.retire_active();
+        }
+        staged
+    }
+
+    fn stage_all(&self, offset: u64, bytes: &[u8]) -> Result<Staged> {
         let mut chunks = Vec::with_capacity(bytes.len() / CHUNK_BYTES_MAX + 2);
         let mut at = offset;
         let mut rest = bytes;
@@ -219,9 +232,7 @@ impl Segments {
 
     fn stage_chunk(&self, at: u64, bytes: &[u8]) -> Result<StagedChunk> {
         let (pointer, offset, token) = self.allocate(bytes.len())?;
-        self.store.write(pointer.segment, offset, bytes)?;
-        // Marked after the write: a sync that takes the mark away has the bytes before it.
-        self.unsynced.lock().insert(pointer.segment);
+        self.write(pointer.segment, offset, bytes)?;
         let hash_offset = hash_offset(at, bytes.len());
         let record = ChunkRecord {
             offset,
@@ -239,12 +250,42 @@ impl Segments {
         })
     }
 
-    /// Makes all bytes staged so far durable.
+    /// Hands bytes to the kernel; a later sync makes them durable.
+    pub(crate) fn write(&self, segment: SegmentId, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.store.write(segment, offset, bytes)?;
+        // Noted after the write: whoever takes the note away has the bytes before it.
+        self.unsynced.lock().written(Range {
+            segment,
+            offset,
+            length: bytes.len(),
+        });
+        Ok(())
+    }
+
+    /// What makes all bytes written so far durable.
+    pub(crate) fn need(&self) -> Need {
+        self.unsynced.lock().need()
+    }
+
+    /// The log holds a durable copy of the ranges below number `upto`.
+    pub(crate) fn copied(&self, upto: u64) {
+        self.unsynced.lock().made_durable(upto);
+    }
+
+    /// Makes all bytes written so far durable in their segments.
     pub(crate) fn sync(&self) -> Result<()> {
-        let segments = std::mem::take(&mut *self.unsynced.lock());
+        let mut failed = self.syncing.lock();
+        if *failed {
+            let reason = Some("an earlier sync of a segment failed".to_owned());
+            return Err(StoreError::Closed { reason });
+        }
+        let (segments, upto) = self.unsynced.lock().take_segments();
+        *failed = true;
         for segment in segments {
             self.store.sync(segment)?;
         }
+        *failed = false;
+        self.unsynced.lock().made_durable(upto);
         Ok(())
     }
 
@@ -335,73 +376,8 @@ impl Segments {
     }
 }
 
-/// Reading what is on disk to see whether it is what was written.
-impl Segments {
-    /// The ranges of the segment in which a chunk's bytes cannot be read or are not what its record
-    /// says: whole grains, or all of the chunk if every grain is right and its hash is not.
-    pub(crate) fn examine(
-        &self,
-        pointer: ChunkPtr,
-        record: &ChunkRecord,
-        buffer: &mut Vec<u8>,
-    ) -> Result<Vec<(u64, u64)>> {
-        buffer.resize(record.length as usize, 0);
-        let whole = self.read_damaged(pointer.segment, record.offset, buffer)?;
-        let mut bad: Vec<(u64, u64)> = Vec::new();
-        for (index, grain) in buffer.chunks_mut(GRAIN_BYTES).enumerate() {
-            let offset = record.offset + (index * GRAIN_BYTES) as u64;
-            let read = whole || self.read_damaged(pointer.segment, offset, grain)?;
-            if read && record.grains.get(index) == Some(&crc32c(grain)) {
-                continue;
-            }
-            match bad.last_mut() {
-                Some((from, length)) if *from + *length == offset => *length += grain.len() as u64,
-                _ => bad.push((offset, grain.len() as u64)),
-            }
-        }
-        if bad.is_empty() && chunk_hash(record.hash_offset, buffer) != record.hash {
-            bad.push((record.offset, u64::from(record.length)));
-        }
-        Ok(bad)
-    }
-
-    /// Reads; false if the disk cannot give these bytes.
-    fn read_damaged(&self, segment: SegmentId, offset: u64, into: &mut [u8]) -> Result<bool> {
-        match self.store.read(segment, offset, into) {
-            Ok(()) => Ok(true),
-            Err(StoreError::Io { source, .. }) if is_damage(&source) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The footer of a sealed segment whose chunks end at `tail`.
-    pub(crate) fn footer(&self, segment: SegmentId, tail: u64) -> Result<Footer> {
-        let length = self.store.length(segment)?;
-        let mut trailer = [0; TRAILER_BYTES];
-        let at = length.saturating_sub(TRAILER_BYTES as u64);
-        self.store.read(segment, at, &mut trailer)?;
-        let size = Footer::size(&trailer)?;
-        if tail.checked_add(size as u64) != Some(length) {
-            let what = format!("{size} bytes of footer behind {tail} in a file of {length}");
-            return Err(StoreError::Corrupt { what });
-        }
-        let mut bytes = vec![0; size];
-        self.store.read(segment, tail, &mut bytes)?;
-        Ok(Footer::decode(&bytes)?)
-    }
-}
-
-/// Whether the system's answer means that the bytes are gone.
-fn is_damage(error: &std::io::Error) -> bool {
-    let gone = matches!(
-        error.kind(),
-        std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::NotFound
-    );
-    gone || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
-}
-
 /// The chunk's identity: the BLAKE3 chaining value of its bytes as the input from `hash_offset` on.
-fn chunk_hash(hash_offset: u64, bytes: &[u8]) -> [u8; 32] {
+pub(crate) fn chunk_hash(hash_offset: u64, bytes: &[u8]) -> [u8; 32] {
     blake3::Hasher::new()
         .set_input_offset(hash_offset)
         .update(bytes)

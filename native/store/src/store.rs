@@ -4,20 +4,23 @@ use crate::clock::{Clock, SystemClock};
 use crate::commit::Grace;
 use crate::error::{Result, StoreError};
 use crate::file::{FileLogStore, FileSegmentStore, sync_directory};
-use crate::intent_log::IntentLog;
+use crate::intent_log::{Flush, IntentLog};
 use crate::lmdb::LmdbPageStore;
 use crate::lock::StoreLock;
 use crate::log_store::LogStore;
 use crate::page_store::PageStore;
 use crate::pages::Pages;
+use crate::read_only::ReadOnlySegments;
 use crate::recovery::RecoveryReport;
 use crate::segment_store::SegmentStore;
 use crate::segments::{Pieces, Segments, Staged};
+use crate::space::Space;
 use crate::state::State;
 use crate::tree;
 use crate::txn::{ReadTxn, Reader, WriteTxn};
-use lockstep_format::meta::Superblock;
-use lockstep_format::{Timestamp, ViewId, log};
+use crate::unsynced::{Need, Range};
+use lockstep_format::log::{self, Operation};
+use lockstep_format::{Encoder, Features, FormatError, Superblock, Timestamp, ViewId};
 use parking_lot::{Condvar, Mutex, RwLock};
 use rustc_hash::FxHashSet;
 use std::fs::File;
@@ -30,14 +33,6 @@ use std::time::Duration;
 
 /// A commit happens at least this often while there is something to publish.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
-/// Changed pages (of 16 KiB) at which a commit is started early.
-const DIRTY_PAGES_SOFT: usize = 2_048;
-/// Changed pages at which writers wait for the commit.
-const DIRTY_PAGES_HARD: usize = 6_144;
-/// Log bytes at which a commit is started early.
-const LOG_BYTES_SOFT: u64 = 32 << 20;
-/// Log bytes at which writers wait for the commit.
-const LOG_BYTES_HARD: u64 = 128 << 20;
 /// A writer waits this long at a time for a commit.
 const WAIT_STEP: Duration = Duration::from_millis(100);
 
@@ -109,6 +104,7 @@ pub struct Store {
     pub(crate) pages: Arc<Pages>,
     pub(crate) segments: Segments,
     pub(crate) log: IntentLog,
+    pub(crate) space: Space,
     /// The log file that is not being written holds nothing that is still needed.
     pub(crate) log_is_single: AtomicBool,
     pub(crate) state: RwLock<State>,
@@ -194,9 +190,10 @@ impl Store {
         for folder in FOLDERS {
             std::fs::create_dir(dir.join(folder)).map_err(StoreError::io("make a folder"))?;
         }
+        LmdbPageStore::create(&dir.join("meta"))?;
         let superblock = Superblock {
             store_id: SystemClock.random(),
-            features: 0,
+            features: Features::default(),
         };
         // Written under another name first: a store without a superblock is no store.
         let partial = dir.join("superblock.new");
@@ -225,7 +222,7 @@ impl Store {
             }
         }
         Superblock::decode(&bytes).map_err(|error| match error {
-            lockstep_format::FormatError::Version {
+            FormatError::Version {
                 found, supported, ..
             } => StoreError::NewerFormat { found, supported },
             source => StoreError::Superblock { path, source },
@@ -236,9 +233,18 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotAStore`], [`StoreError::Superblock`], [`StoreError::NewerFormat`],
-    /// [`StoreError::Locked`]: nothing was changed.
+    /// [`StoreError::UnknownFeatures`], [`StoreError::Locked`]: nothing was changed.
     pub fn open(dir: &Path, options: &StoreOptions) -> Result<Arc<Self>> {
-        Self::superblock(dir)?;
+        match Self::superblock(dir)?.unknown_features() {
+            (0, 0) => {}
+            (0, _) if options.read_only => {}
+            (incompatible, read_only_compatible) => {
+                return Err(StoreError::UnknownFeatures {
+                    incompatible,
+                    read_only_compatible,
+                });
+            }
+        }
         for folder in FOLDERS {
             if !dir.join(folder).is_dir() {
                 let what = format!("the store's folder `{folder}` is missing");
@@ -246,10 +252,15 @@ impl Store {
             }
         }
         let lock = StoreLock::acquire(dir, &utc(SystemClock.now()))?;
+        let segments = FileSegmentStore::new(&dir.join("segments"));
         let parts = Parts {
             pages: Box::new(LmdbPageStore::open(&dir.join("meta"))?),
-            segments: Box::new(FileSegmentStore::new(&dir.join("segments"))),
-            log: Box::new(FileLogStore::open(&dir.join("log"))?),
+            segments: if options.read_only {
+                Box::new(ReadOnlySegments::new(segments))
+            } else {
+                Box::new(segments)
+            },
+            log: Box::new(FileLogStore::open(&dir.join("log"), options.read_only)?),
             clock: Box::new(SystemClock),
         };
         let store = Arc::new(Self::from_parts(dir, options, parts, Some(lock))?);
@@ -283,6 +294,7 @@ impl Store {
             pages: Arc::new(Pages::new(parts.pages, options.cache_bytes)),
             segments: Segments::new(parts.segments, 1),
             log: IntentLog::new(parts.log),
+            space: Space::new(host_space(dir).map_or(u64::MAX, |host| host.total_bytes)),
             log_is_single: AtomicBool::new(true),
             state: RwLock::new(State::new()),
             committing: Mutex::default(),
@@ -298,7 +310,8 @@ impl Store {
             recovery: RecoveryReport::default(),
             lock: Mutex::new(lock),
         };
-        store.recovery = store.recover()?;
+        // A store that is half recovered must not publish that when it is dropped.
+        store.recovery = store.recover().inspect_err(|error| store.fail(error))?;
         Ok(store)
     }
 
@@ -372,10 +385,11 @@ impl Store {
         f: impl FnOnce(&mut WriteTxn<'_>) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
         self.check_writable()?;
+        self.space.check_commits()?;
         let mut txn = WriteTxn::new(self.state.write(), self);
         let result = f(&mut txn)?;
-        txn.commit()?;
-        self.throttle()?;
+        let open_pages = txn.commit()?;
+        self.throttle(open_pages)?;
         Ok(result)
     }
 
@@ -383,7 +397,7 @@ impl Store {
         let sequence = state.log_sequence;
         let record = log::encode(sequence, state.epoch, body);
         if let Err(error) = self.log.append(&record, sequence) {
-            if error.code() != "ENOSPC" {
+            if !error.is_no_space() {
                 self.fail(&error);
             }
             return Err(error);
@@ -392,19 +406,38 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps what is not yet committed bounded: starts a commit, or waits for one.
-    fn throttle(&self) -> Result<()> {
+    /// Keeps what is not yet committed bounded, and sees to the space that its commit needs: starts
+    /// a commit, or does not return before one ended. `open_pages` have changed in the open epoch.
+    fn throttle(&self, mut open_pages: usize) -> Result<()> {
         loop {
-            let pages = self.state.read().open.len() + self.pages.unwritten_count();
+            let pages = open_pages + self.pages.unwritten_count();
             let log = self.log.bytes();
-            if pages > DIRTY_PAGES_SOFT || log > LOG_BYTES_SOFT {
+            let (soft, hard) = (self.space.soft, self.space.hard);
+            if pages > soft.pages || log > soft.log_bytes {
                 self.wake.now();
             }
-            if pages < DIRTY_PAGES_HARD && log < LOG_BYTES_HARD {
+            let bounded = pages < hard.pages && log < hard.log_bytes && self.log.has_room();
+            let has_space = self.space.holds(pages) || self.hold_space(pages).is_ok();
+            // What a commit without space has left is bounded by refusing further changes.
+            if bounded && has_space || self.space.check_commits().is_err() {
                 return Ok(());
             }
             self.check_writable()?;
-            self.committed.wait_for(&mut self.waiting.lock(), WAIT_STEP);
+            self.commit_or_wait();
+            open_pages = self.state.read().open.len();
+        }
+    }
+
+    /// Commits, or waits for whoever does. How that went is seen by the next change.
+    fn commit_or_wait(&self) {
+        match self.committing.try_lock() {
+            Some(turn) => {
+                drop(turn);
+                let _ = self.commit();
+            }
+            None => {
+                self.committed.wait_for(&mut self.waiting.lock(), WAIT_STEP);
+            }
         }
     }
 
@@ -412,8 +445,11 @@ impl Store {
     /// file until [`WriteTxn::put_range`]. Call it outside `read` and `write`.
     pub fn stage(&self, offset: u64, bytes: &[u8]) -> Result<Staged> {
         self.check_writable()?;
+        self.space.check_growth()?;
         self.segments.stage(offset, bytes).inspect_err(|error| {
-            if error.code() != "ENOSPC" {
+            if error.is_no_space() {
+                self.space.found_full();
+            } else {
                 self.fail(error);
             }
         })
@@ -431,9 +467,51 @@ impl Store {
     /// Makes everything acknowledged before the call durable. Calls at the same time share a flush.
     pub fn sync(&self) -> Result<()> {
         self.check_writable()?;
-        self.log
-            .sync(|| self.segments.sync())
-            .inspect_err(|error| self.fail(error))
+        self.log.sync(|flush| {
+            // A sync that failed while this one waited for it has closed the store.
+            self.check_writable()?;
+            self.sync_alone(flush).inspect_err(|error| self.fail(error))
+        })
+    }
+
+    fn sync_alone(&self, flush: Flush<'_>) -> Result<()> {
+        match self.segments.need() {
+            Need::Copy { ranges, upto } => {
+                self.copy_to_log(&ranges)?;
+                flush()?;
+                self.segments.copied(upto);
+                Ok(())
+            }
+            Need::Sync => {
+                self.segments.sync()?;
+                flush()
+            }
+        }
+    }
+
+    /// Puts bytes of segments into the log, so that its next flush makes them durable.
+    fn copy_to_log(&self, ranges: &[Range]) -> Result<()> {
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        let mut body = Encoder::new();
+        let mut bytes = Vec::new();
+        for range in ranges {
+            bytes.resize(range.length, 0);
+            let (segment, offset) = (range.segment, range.offset);
+            self.segments.store().read(segment, offset, &mut bytes)?;
+            let operation = Operation::Bytes {
+                segment,
+                offset,
+                bytes: &bytes,
+            };
+            operation.encode(&mut body);
+        }
+        match self.append(&mut self.state.write(), &body.finish()) {
+            // No space to copy them: they have theirs in the segments.
+            Err(error) if error.is_no_space() => self.segments.sync(),
+            other => other,
+        }
     }
 
     /// Walks the keys that differ between two views, skipping pages they share. No lock is held
@@ -460,16 +538,13 @@ impl Store {
 
     /// Figures of the file system the store lies in.
     pub fn host_space(&self) -> Result<HostSpace> {
-        let found = rustix::fs::statvfs(&self.dir)
-            .map_err(|error| StoreError::io("statvfs")(error.into()))?;
-        Ok(HostSpace {
-            total_bytes: found.f_blocks * found.f_frsize,
-            free_bytes: found.f_bfree * found.f_frsize,
-            available_bytes: found.f_bavail * found.f_frsize,
-        })
+        host_space(&self.dir)
     }
 
     /// Commits and closes; every later call answers [`StoreError::Closed`]. Idempotent.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`] with the reason, if a failure had closed the store for changes.
     pub fn close(&self) -> Result<()> {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
@@ -481,11 +556,11 @@ impl Store {
             // A panic there was reported where it happened.
             let _ = thread.join();
         }
-        let healthy = !self.read_only && self.failure.lock().is_none();
-        let committed = if healthy {
-            self.commit_and_seal()
-        } else {
-            Ok(())
+        let failure = self.failure.lock().clone();
+        let committed = match failure {
+            _ if self.read_only => Ok(()),
+            reason @ Some(_) => Err(StoreError::Closed { reason }),
+            None => self.commit_and_seal(),
         };
         self.pages.store().close();
         *self.lock.lock() = None;
@@ -494,7 +569,11 @@ impl Store {
 
     fn commit_and_seal(&self) -> Result<()> {
         self.segments.retire_active();
-        self.commit()
+        match self.commit() {
+            // The log has everything, and is made durable as the commit would have been.
+            Err(error) if error.is_no_space() => self.log.sync(|flush| self.sync_alone(flush)),
+            other => other,
+        }
     }
 
     pub(crate) fn is_read_only(&self) -> bool {
@@ -523,6 +602,11 @@ impl Store {
         self.fail_stop(&error.to_string());
     }
 
+    /// Why the store accepts no changes, if a failure is the reason.
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().clone()
+    }
+
     fn check_writable(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) || self.read_only {
             return Err(StoreError::Closed { reason: None });
@@ -534,6 +618,16 @@ impl Store {
             None => Ok(()),
         }
     }
+}
+
+fn host_space(dir: &Path) -> Result<HostSpace> {
+    let found =
+        rustix::fs::statvfs(dir).map_err(|error| StoreError::io("statvfs")(error.into()))?;
+    Ok(HostSpace {
+        total_bytes: found.f_blocks * found.f_frsize,
+        free_bytes: found.f_bfree * found.f_frsize,
+        available_bytes: found.f_bavail * found.f_frsize,
+    })
 }
 
 impl Drop for Store {

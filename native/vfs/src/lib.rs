@@ -33,6 +33,7 @@ mod types;
 mod volume;
 mod xattr;
 
+pub use acl::List as AccessList;
 pub use error::{Errno, VfsError};
 pub use lockstep_format::{FileKind, Timestamp};
 pub use lockstep_store::{SpaceReport, StoreOptions};
