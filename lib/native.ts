@@ -100,14 +100,65 @@ export interface SpaceReport {
   snapshotBytes: number
 }
 
+/** A file, or a range of it, that a problem takes in one live tree or snapshot. */
+export interface Affected {
+  /** The path of the volume. */
+  volume: string
+  /** The path of the snapshot, `DIRECTORY/.snapshot/NAME`; missing for the live tree. */
+  snapshot?: string
+  /** The path of the file (below `snapshot` if there is one); missing if no name is readable. */
+  path?: string
+  inode: number
+  /** The bytes that cannot be read; missing if the file's attributes, names in it, or which bytes it has are lost. */
+  offset?: number
+  length?: number
+}
+
+/** One thing that is wrong in a store. */
+export interface Problem {
+  /** `account`: a count is wrong and nothing lost; of the others something on disk is damaged. */
+  kind: 'bytes' | 'page' | 'footer' | 'record' | 'account' | 'log' | 'page-store'
+  /** For people; not API. */
+  message: string
+  /** The damaged bytes of a file of the store. */
+  bytes?: { file: string; offset: number; length: number }
+  /** The damaged page; its keys, from the first it may hold to the one behind its last, in hexadecimal digits. */
+  page?: {
+    page: number
+    tree: 'catalog' | 'chunks' | 'dead' | 'volume'
+    /** Of a volume's tree: its view. */
+    view?: number
+    from: string
+    to?: string
+  }
+  /** What is lost by it, of whom; a thousand at most. */
+  affected: Affected[]
+  /** How many there are, listed or not. */
+  affectedCount: number
+}
+
 /** What an offline check found. */
 export interface CheckReport {
   pages: number
   inodes: number
+  /** Chunks whose bytes are what was written, and their bytes. */
   chunks: number
   bytes: number
-  /** One line per problem; empty if the store is sound. */
-  problems: string[]
+  /** Footers of segments. */
+  footers: number
+  /** Records of the log that the next opening applies. */
+  logRecords: number
+  /** What is wrong, a thousand at most; empty if the store is sound. */
+  problems: Problem[]
+  /** How many problems there are, listed or not. */
+  problemCount: number
+}
+
+/** How far a check is. */
+export interface CheckProgress {
+  doneBytes: number
+  totalBytes: number
+  problemCount: number
 }
 
 /** A volume. */
@@ -390,7 +441,7 @@ interface Binding {
     create(dir: string): void
     open(dir: string, options?: NativeStoreOptions): Promise<NativeStore>
   }
-  checkStore(dir: string): Promise<CheckReport>
+  checkStore(dir: string, onProgress: (progress: CheckProgress) => void): Promise<CheckReport>
 }
 
 let loaded: Binding | undefined
@@ -432,8 +483,13 @@ export const NativeStore = {
 /**
  * Checks a store that nobody has open: every page, inode, chunk and byte.
  *
+ * @param dir - Where it lies.
+ * @param onProgress - Told now and then how far it is.
  * @throws `ERR_LOCKSTEP_LOCKED`, `ERR_LOCKSTEP_NOT_A_STORE`.
  */
-export async function checkStore(dir: string): Promise<CheckReport> {
-  return await binding().checkStore(dir)
+export async function checkStore(
+  dir: string,
+  onProgress: (progress: CheckProgress) => void = () => undefined,
+): Promise<CheckReport> {
+  return await binding().checkStore(dir, onProgress)
 }
