@@ -1,12 +1,16 @@
 //! A disk that is really full: a small file system on a loop device, and one in memory.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic")]
 
 #[path = "support/small_disk.rs"]
 mod small_disk;
 mod support;
 
-use lockstep_vfs::{OpenFlags, VfsError};
+use lockstep_vfs::{OpenFlags, StoreOptions, Vfs, VfsError};
 use small_disk::SmallDisk;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use support::{TestStore, WRITE, new_store_in, root};
 
@@ -199,4 +203,143 @@ fn a_full_store_is_closed_and_opened() {
         store.check_and_reopen();
         store.vfs.close().unwrap();
     }
+}
+
+const WORKER_STORE: &str = "FULL_DISK_STORE";
+const WORKER_SEED: &str = "FULL_DISK_SEED";
+const SLOTS: u64 = 24;
+
+/// Numbers from a seed (xorshift).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+fn length_of(version: u64) -> usize {
+    [300, 5000, 400_000, 3 * MIB, 6 * MIB][version as usize % 5]
+}
+
+/// Changes files at random until it is killed; tells what it begins and what was acknowledged.
+#[test]
+#[ignore = "the process that the test below kills"]
+fn worker() {
+    let (Ok(path), Ok(seed)) = (std::env::var(WORKER_STORE), std::env::var(WORKER_SEED)) else {
+        return;
+    };
+    let vfs = Vfs::open(Path::new(&path), &StoreOptions::default()).unwrap();
+    let store = TestStore::over(vfs);
+    let mut numbers = Numbers(seed.parse().unwrap());
+    loop {
+        let (slot, version) = (numbers.below(SLOTS), numbers.below(1 << 30));
+        let file = format!("/file{slot}");
+        let result = if numbers.below(3) == 0 {
+            println!("begin {slot} deleted");
+            store
+                .exists(&file)
+                .then(|| store.unlink(&file))
+                .transpose()
+                .map(|_| ())
+        } else {
+            let bytes = content(version as usize, length_of(version));
+            let written = try_write(&store, "/new", &bytes);
+            println!("begin {slot} {version}");
+            written.and_then(|()| store.rename("/new", &file))
+        };
+        match result {
+            Ok(()) => println!("done"),
+            Err(error) => {
+                assert_eq!(error.code(), "ENOSPC", "{error}");
+                println!("refused");
+            }
+        }
+    }
+}
+
+/// Lets a worker go on for a while, kills it, and notes what it said.
+fn work_and_kill(store: &Path, seed: u64, files: &mut BTreeMap<u64, Vec<String>>) -> [u64; 2] {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["worker", "--exact", "--ignored", "--nocapture"])
+        .env(WORKER_STORE, store)
+        .env(WORKER_SEED, seed.to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = child.stdout.take().unwrap();
+    let reader = std::thread::spawn(move || std::io::read_to_string(output).unwrap());
+    std::thread::sleep(Duration::from_millis(700 + seed % 800));
+    assert!(
+        child.try_wait().unwrap().is_none(),
+        "it ended by itself, seed={seed}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (mut done, mut refused, mut begun) = (0, 0, None);
+    for line in reader.join().unwrap().lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        match (words.as_slice(), begun.take()) {
+            (["begin", slot, version], _) => {
+                begun = Some((slot.parse::<u64>().unwrap(), (*version).to_owned()));
+            }
+            (["done"], Some((slot, version))) => {
+                done += 1;
+                files.insert(slot, vec![version]);
+            }
+            (["refused"], _) => refused += 1,
+            _ => {}
+        }
+    }
+    // What was not acknowledged may have happened.
+    if let Some((slot, version)) = begun {
+        files
+            .entry(slot)
+            .or_insert_with(|| vec!["deleted".to_owned()])
+            .push(version);
+    }
+    [done, refused]
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_to_kills_on_a_full_disk() {
+    let Some(disk) = SmallDisk::new("ext4", 64) else {
+        return;
+    };
+    let path = disk.path().join("store");
+    Vfs::create(&path).unwrap();
+    let first = RandomState::new().hash_one("full") | 1;
+    println!("seed={first}");
+    let mut files = BTreeMap::new();
+    let mut sums = [0; 2];
+    for round in 0..12 {
+        let counts = work_and_kill(&path, first.wrapping_add(round * 2), &mut files);
+        sums = [sums[0] + counts[0], sums[1] + counts[1]];
+        let vfs = Vfs::open(&path, &StoreOptions::default()).unwrap();
+        let store = TestStore::over(vfs);
+        for (slot, versions) in &mut files {
+            let file = format!("/file{slot}");
+            let found = store.exists(&file).then(|| store.read_file(&file));
+            let matches = |version: &String| match version.parse::<u64>() {
+                Ok(version) => found == Some(content(version as usize, length_of(version))),
+                Err(_) => found.is_none(),
+            };
+            let kept = versions.iter().find(|version| matches(version)).cloned();
+            let kept =
+                kept.unwrap_or_else(|| panic!("seed={first}, {file} is none of {versions:?}"));
+            *versions = vec![kept];
+        }
+        store.vfs.close().unwrap();
+        let report = lockstep_store::Store::check(&path).unwrap();
+        assert!(
+            report.problems.is_empty(),
+            "seed={first}, {:#?}",
+            report.problems
+        );
+    }
+    println!("{} changes, {} refused, 12 kills", sums[0], sums[1]);
+    assert!(sums[0] > 100 && sums[1] > 10, "{sums:?}");
 }

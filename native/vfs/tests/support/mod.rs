@@ -44,6 +44,12 @@ pub(crate) fn new_store_in(parent: &Path) -> TestStore {
 }
 
 impl TestStore {
+    /// An open store that lies elsewhere.
+    pub(crate) fn over(vfs: Arc<Vfs>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { vfs, dir }
+    }
+
     pub(crate) fn reopen(&mut self) {
         self.vfs.close().unwrap();
         let path = self.dir.path().join("store");
