@@ -145,6 +145,7 @@ const CLASS_OF_CODE: ReadonlyMap<string, ErrorClass> = new Map<string, ErrorClas
   ['ERR_LOCKSTEP_NOT_EMPTY', ConflictError],
   ['ERR_LOCKSTEP_NOT_A_STORE', NotFoundError],
   ['ERR_LOCKSTEP_NEWER_FORMAT', UnavailableError],
+  ['ERR_LOCKSTEP_UNKNOWN_FEATURE', UnavailableError],
   ['ERR_LOCKSTEP_NO_BINDING', UnavailableError],
   ['ERR_LOCKSTEP_NO_FUSE', UnavailableError],
   ['ERR_LOCKSTEP_MOUNT_DENIED', UnavailableError],

@@ -100,6 +100,26 @@ export interface SpaceReport {
   snapshotBytes: number
 }
 
+/** What an open store accepts. */
+export interface StoreHealth {
+  /** Why no changes are accepted until the store is opened again; null if they are. */
+  failure: string | null
+  /** The disk is full: only what frees space is accepted. */
+  full: boolean
+}
+
+/** What opening a store found in its log: changes that were acknowledged and not yet committed. */
+export interface RecoveryReport {
+  /** How many. */
+  records: number
+  /** Their bytes in the log. */
+  bytes: number
+  /** Bytes of files that were put back from their copy in the log. */
+  restoredBytes: number
+  /** Why the rest of the log could not be used; null if there was none. */
+  stopped: string | null
+}
+
 /** What an offline check found. */
 export interface CheckReport {
   pages: number
@@ -201,6 +221,8 @@ export interface NativeStore {
   groupName(gid: number): string
   groupsOf(userName: string): string[]
   space(): SpaceReport
+  health(): StoreHealth
+  recovery(): RecoveryReport
   listVolumes(): VolumeInfo[]
   /** FUSE. Throws `ERR_LOCKSTEP_NO_FUSE` where the build or machine has none. */
   mount(path: string, options: { allowOther: boolean; readOnly: boolean }): Promise<NativeMount>
@@ -422,7 +444,7 @@ export const NativeStore = {
    * Opens a store, recovers what its log holds and locks it for this process.
    *
    * @throws `ERR_LOCKSTEP_NOT_A_STORE`, `ERR_LOCKSTEP_LOCKED`, `ERR_LOCKSTEP_SUPERBLOCK`,
-   * `ERR_LOCKSTEP_NEWER_FORMAT`, `ERR_LOCKSTEP_NO_BINDING`.
+   * `ERR_LOCKSTEP_NEWER_FORMAT`, `ERR_LOCKSTEP_UNKNOWN_FEATURE`, `ERR_LOCKSTEP_NO_BINDING`.
    */
   async open(dir: string, options: NativeStoreOptions = {}): Promise<NativeStore> {
     return await binding().NativeStore.open(dir, options)

@@ -48,7 +48,8 @@ export class Store extends Session {
    * @param directory - Where it lies.
    * @param options - `create: true` makes it if there is nothing yet.
    * @throws LockstepError `ERR_LOCKSTEP_NOT_A_STORE`, `ERR_LOCKSTEP_LOCKED` (somebody has it open),
-   * `ERR_LOCKSTEP_SUPERBLOCK`, `ERR_LOCKSTEP_NEWER_FORMAT`, `ERR_LOCKSTEP_NO_BINDING`.
+   * `ERR_LOCKSTEP_SUPERBLOCK`, `ERR_LOCKSTEP_NEWER_FORMAT`, `ERR_LOCKSTEP_UNKNOWN_FEATURE`,
+   * `ERR_LOCKSTEP_NO_BINDING`.
    */
   static async open(directory: string, options: StoreOptions = {}): Promise<Store> {
     const native = nativeOptions(options)

@@ -1,15 +1,20 @@
 //! Records of the catalog tree (volumes, snapshots, segments) and of the dead tree.
 
 use crate::codec::{Decoder, Encoder, FormatError};
-use crate::ids::{Epoch, InodeId, PageId, ViewId};
+use crate::ids::{ChunkPtr, Epoch, InodeId, PageId, SegmentId, ViewId};
 use crate::inode::Timestamp;
-use crate::limits::VIEW_COUNT_MAX;
+use crate::limits::{CHUNK_BYTES_MAX, INODE_MAX, VIEW_COUNT_MAX};
 
 /// A view, as records of the catalog and of the log hold it.
 pub(crate) fn take_view(decoder: &mut Decoder<'_>) -> Result<ViewId, FormatError> {
     Ok(ViewId(
-        decoder.bounded("view", u64::from(VIEW_COUNT_MAX))? as u32
+        decoder.bounded("view", u64::from(VIEW_COUNT_MAX - 1))? as u32,
     ))
+}
+
+/// An inode number, likewise.
+pub(crate) fn take_inode(decoder: &mut Decoder<'_>) -> Result<InodeId, FormatError> {
+    Ok(InodeId(decoder.bounded("inode", INODE_MAX - 1)?))
 }
 
 /// What [`take_time`] reads.
@@ -94,8 +99,8 @@ impl VolumeRecord {
         let root = PageId(decoder.varint()?);
         let inodes = decoder.varint()?;
         let bytes = decoder.varint()?;
-        let attached_to = (take_view(&mut decoder)?, InodeId(decoder.varint()?));
-        let root_inode = InodeId(decoder.varint()?);
+        let attached_to = (take_view(&mut decoder)?, take_inode(&mut decoder)?);
+        let root_inode = take_inode(&mut decoder)?;
         let state = decoder.bounded("state", 3)?;
         let (deleting, buried) = (state & 1 != 0, state & 2 != 0);
         let name = decoder
@@ -171,7 +176,7 @@ impl SnapshotRecord {
         let record = Self {
             view: take_view(&mut decoder)?,
             volume: take_view(&mut decoder)?,
-            directory: InodeId(decoder.varint()?),
+            directory: take_inode(&mut decoder)?,
             epoch: Epoch(decoder.varint()?),
             root: PageId(decoder.varint()?),
             created: take_time(&mut decoder)?,
@@ -212,7 +217,7 @@ impl SegmentRecord {
         let mut decoder = Decoder::new("segment", bytes);
         let record = Self {
             tail: decoder.bounded("tail", i64::MAX as u64)?,
-            live: decoder.varint()?,
+            live: decoder.bounded("live", i64::MAX as u64)?,
             next_slot: decoder.varint32("next slot")?,
             sealed: decoder.bounded("sealed", 1)? == 1,
         };
@@ -229,7 +234,7 @@ pub enum DeadRange {
     /// `length` bytes of a chunk, `offset` bytes into it.
     Chunk {
         /// The chunk.
-        pointer: crate::ids::ChunkPtr,
+        pointer: ChunkPtr,
         /// Start within the chunk.
         offset: u32,
         /// Bytes.
@@ -238,40 +243,31 @@ pub enum DeadRange {
 }
 
 impl DeadRange {
-    /// The tail of the key that follows volume, bucket and birth (20 bytes), and the value.
+    /// Volume, bucket and birth of the key, and the range that key and value stand for.
     pub fn decode(key: &[u8], value: &[u8]) -> Result<(ViewId, Epoch, Epoch, Self), FormatError> {
-        let invalid = |field| FormatError::Invalid {
-            what: "dead range",
-            field,
-        };
         let mut head = Decoder::new("dead range", key);
-        let mut big = |count: usize| -> Result<u64, FormatError> {
-            Ok(head
-                .raw(count)?
-                .iter()
-                .fold(0, |value, byte| value << 8 | u64::from(*byte)))
-        };
-        let volume = ViewId(big(4)? as u32);
-        let bucket = Epoch(big(8)?);
-        let birth = Epoch(big(8)?);
-        let range = match big(1)? {
-            0 => Self::Page(PageId(big(8)?)),
+        let mut tail = Decoder::new("dead range", value);
+        let volume = ViewId(head.u32be()?);
+        let (bucket, birth) = (Epoch(head.u64be()?), Epoch(head.u64be()?));
+        let range = match head.u8()? {
+            0 => Self::Page(PageId(head.u64be()?)),
             1 => {
-                let pointer = crate::ids::ChunkPtr {
-                    segment: crate::ids::SegmentId(big(8)?),
-                    slot: big(4)? as u32,
+                let pointer = ChunkPtr {
+                    segment: SegmentId(head.u64be()?),
+                    slot: head.u32be()?,
                 };
-                let offset = big(4)? as u32;
-                let mut tail = Decoder::new("dead range", value);
-                let length = tail.bounded("length", crate::limits::CHUNK_BYTES_MAX as u64)? as u32;
+                let offset = head.u32be()?;
+                let room = (CHUNK_BYTES_MAX as u64).saturating_sub(u64::from(offset));
                 Self::Chunk {
                     pointer,
                     offset,
-                    length,
+                    length: tail.bounded("length", room)? as u32,
                 }
             }
-            _ => return Err(invalid("kind")),
+            _ => return Err(head.invalid("kind")),
         };
+        head.end()?;
+        tail.end()?;
         Ok((volume, bucket, birth, range))
     }
 }

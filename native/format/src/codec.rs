@@ -106,6 +106,13 @@ impl Encoder {
         self.bytes.is_empty()
     }
 
+    /// The buffer, with the checksum of all of it at its end.
+    pub fn finish_with_checksum(&mut self) -> Vec<u8> {
+        let mut bytes = self.finish();
+        bytes.extend_from_slice(&crate::crc32c(&bytes).to_le_bytes());
+        bytes
+    }
+
     /// The buffer.
     pub fn finish(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
@@ -154,6 +161,16 @@ impl<'a> Decoder<'a> {
     /// A fixed 64-bit integer.
     pub fn u64(&mut self) -> Result<u64, FormatError> {
         Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    /// A fixed 32-bit integer of a key.
+    pub fn u32be(&mut self) -> Result<u32, FormatError> {
+        Ok(u32::from_be_bytes(self.array()?))
+    }
+
+    /// A fixed 64-bit integer of a key.
+    pub fn u64be(&mut self) -> Result<u64, FormatError> {
+        Ok(u64::from_be_bytes(self.array()?))
     }
 
     /// An unsigned integer in 1 to 10 bytes.
@@ -217,6 +234,22 @@ impl<'a> Decoder<'a> {
         } else {
             Err(self.invalid("trailing bytes"))
         }
+    }
+
+    /// Ends a record that [`Encoder::finish_with_checksum`] made; `bytes` are all of it.
+    pub fn end_with_checksum(mut self, bytes: &[u8]) -> Result<(), FormatError> {
+        let what = self.what;
+        let stored = self.u32()?;
+        self.end()?;
+        let computed = crate::crc32c(&bytes[..bytes.len() - 4]);
+        if stored == computed {
+            return Ok(());
+        }
+        Err(FormatError::Checksum {
+            what,
+            stored,
+            computed,
+        })
     }
 
     /// The error for a field of this record.

@@ -1,5 +1,6 @@
 //! Inode and dentry records: the values under [`crate::key::inode`] and [`crate::key::dentry`].
 
+use crate::catalog::{take_inode, take_view};
 use crate::codec::{Decoder, Encoder, FormatError};
 use crate::ids::{InodeId, ViewId};
 
@@ -210,7 +211,7 @@ impl Inode {
         let size = decoder.bounded("size", crate::limits::FILE_BYTES_MAX)?;
         let allocated = decoder.bounded("allocated", crate::limits::FILE_BYTES_MAX)?;
         let flags = decoder.varint32("flags")?;
-        let parent = InodeId(decoder.bounded("parent", crate::limits::INODE_MAX)?);
+        let parent = take_inode(&mut decoder)?;
         let mtime = take_time(&mut decoder)?;
         let mut time_or_mtime = |bit: u8| {
             if bits & bit == 0 {
@@ -283,13 +284,11 @@ impl Dentry {
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut decoder = Decoder::new("dentry", bytes);
         let kind = FileKind::from_u8(decoder.u8()?).ok_or_else(|| decoder.invalid("kind"))?;
-        let inode = InodeId(decoder.bounded("inode", crate::limits::INODE_MAX)?);
+        let inode = take_inode(&mut decoder)?;
         let volume = if decoder.is_empty() {
             None
         } else {
-            Some(ViewId(
-                decoder.bounded("volume", u64::from(crate::limits::VIEW_COUNT_MAX))? as u32,
-            ))
+            Some(take_view(&mut decoder)?)
         };
         decoder.end()?;
         Ok(Self {

@@ -137,6 +137,12 @@ pub mod catalog {
         key
     }
 
+    /// The view in the key of a volume or of a view.
+    pub fn view_of(key: &[u8]) -> Option<ViewId> {
+        let view = key.get(1..)?.try_into().ok()?;
+        Some(ViewId(u32::from_be_bytes(view)))
+    }
+
     /// The snapshots of one directory.
     pub fn snapshots(volume: ViewId, directory: InodeId) -> Vec<u8> {
         let mut key = vec![SNAPSHOT];
@@ -178,6 +184,12 @@ pub mod catalog {
         let mut key = vec![SEGMENT];
         key.extend_from_slice(&segment.0.to_be_bytes());
         key
+    }
+
+    /// The segment in the key of its record.
+    pub fn segment_of(key: &[u8]) -> Option<SegmentId> {
+        let segment = key.get(1..)?.try_into().ok()?;
+        Some(SegmentId(u64::from_be_bytes(segment)))
     }
 
     /// The name of a user (`class` = `u`) or group (`g`).

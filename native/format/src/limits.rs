@@ -16,9 +16,14 @@ pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 pub const GRAIN_BYTES: usize = 16 << 10;
 /// Largest file, in bytes.
 pub const FILE_BYTES_MAX: u64 = i64::MAX as u64;
+/// Longest key of any tree, in bytes.
+pub const KEY_BYTES_MAX: usize = 512;
+/// Largest value of any tree: that of an extended attribute.
+pub const VALUE_BYTES_MAX: usize = XATTR_VALUE_BYTES_MAX;
 /// A page splits when its decoded entries exceed this many bytes.
 pub const PAGE_BYTES_TARGET: usize = 16 << 10;
-/// No encoded page is larger: one entry with the largest attribute value, and a little.
+/// No page is larger, neither in memory nor encoded: the largest of two halves that a page of large
+/// values was split into, and one value more.
 pub const PAGE_BYTES_MAX: usize = 256 << 10;
 /// Volumes and snapshots that a store can number.
 pub const VIEW_COUNT_MAX: u32 = 1 << 24;
@@ -30,5 +35,11 @@ pub const LINK_COUNT_MAX: u32 = 1 << 31;
 pub const LOG_RECORD_BYTES_MAX: usize = 64 << 20;
 /// Deepest B+tree that is believed when read from disk.
 pub const TREE_LEVEL_MAX: u8 = 32;
+/// A segment takes no more chunks than this, however small, so that its footer stays small.
+pub const SEGMENT_SLOTS_MAX: u32 = 1 << 17;
 /// No byte of a segment lies behind this: 256 MiB and one last chunk, and the footer behind them.
 pub const SEGMENT_END_MAX: u64 = 1 << 29;
+/// No encoded chunk record is larger: its integers, its hash and a checksum for each grain.
+pub const CHUNK_RECORD_BYTES_MAX: usize = 80 + CHUNK_BYTES_MAX / GRAIN_BYTES * 4;
+/// No segment footer is larger: every chunk's record, with two numbers, and a little.
+pub const FOOTER_BYTES_MAX: usize = SEGMENT_SLOTS_MAX as usize * (CHUNK_RECORD_BYTES_MAX + 16);

@@ -6,13 +6,13 @@
 //!   from an earlier use of a file is never mistaken for a new one.
 //! - A record is one acknowledged change: all of its operations are applied, or none.
 
-use crate::catalog::{put_time, take_time, take_view};
+use crate::catalog::{put_time, take_inode, take_time, take_view};
 use crate::codec::{Decoder, Encoder, FormatError};
 use crate::ids::{Epoch, InodeId, SegmentId, TreeId, ViewId};
 use crate::inode::Timestamp;
 use crate::limits::{
-    CHUNK_BYTES_MAX, LOG_RECORD_BYTES_MAX, NAME_BYTES_MAX, PAGE_BYTES_MAX, SEGMENT_END_MAX,
-    VIEW_COUNT_MAX,
+    CHUNK_BYTES_MAX, KEY_BYTES_MAX, LOG_RECORD_BYTES_MAX, NAME_BYTES_MAX, SEGMENT_END_MAX,
+    VALUE_BYTES_MAX, VIEW_COUNT_MAX,
 };
 
 const WHAT: &str = "log record";
@@ -165,23 +165,23 @@ impl<'a> Operation<'a> {
         match decoder.u8()? {
             PUT => Ok(Self::Put {
                 tree: TreeId(decoder.varint32("tree")?),
-                key: decoder.blob("key", PAGE_BYTES_MAX)?,
-                value: decoder.blob("value", PAGE_BYTES_MAX)?,
+                key: decoder.blob("key", KEY_BYTES_MAX)?,
+                value: decoder.blob("value", VALUE_BYTES_MAX)?,
             }),
             DELETE => Ok(Self::Delete {
                 tree: TreeId(decoder.varint32("tree")?),
-                key: decoder.blob("key", PAGE_BYTES_MAX)?,
+                key: decoder.blob("key", KEY_BYTES_MAX)?,
             }),
             SNAPSHOT => Ok(Self::Snapshot {
                 volume: take_view(decoder)?,
-                directory: InodeId(decoder.varint()?),
+                directory: take_inode(decoder)?,
                 name: decoder.blob("name", NAME_BYTES_MAX)?,
                 view: take_view(decoder)?,
                 created: take_time(decoder)?,
             }),
             RENAME_SNAPSHOT => Ok(Self::RenameSnapshot {
                 volume: take_view(decoder)?,
-                directory: InodeId(decoder.varint()?),
+                directory: take_inode(decoder)?,
                 from: decoder.blob("name", NAME_BYTES_MAX)?,
                 to: decoder.blob("name", NAME_BYTES_MAX)?,
             }),
@@ -191,7 +191,7 @@ impl<'a> Operation<'a> {
                     0 => None,
                     more => Some(ViewId(more as u32 - 1)),
                 },
-                attached_to: (take_view(decoder)?, InodeId(decoder.varint()?)),
+                attached_to: (take_view(decoder)?, take_inode(decoder)?),
                 name: decoder.blob("name", NAME_BYTES_MAX)?,
                 created: take_time(decoder)?,
             }),

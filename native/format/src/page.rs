@@ -12,14 +12,14 @@
 
 use crate::codec::{Decoder, Encoder, FormatError};
 use crate::ids::{Epoch, PageId};
-use crate::limits::{PAGE_BYTES_MAX, TREE_LEVEL_MAX};
+use crate::limits::{KEY_BYTES_MAX, PAGE_BYTES_MAX, TREE_LEVEL_MAX, VALUE_BYTES_MAX};
 
 const WHAT: &str = "page";
 const VERSION: u8 = 1;
 /// What an entry costs beside its key and value, in memory.
 const SLOT_BYTES: usize = 12;
-/// Longest key of any tree, in bytes.
-const KEY_BYTES_MAX: usize = 512;
+/// The three lengths of an entry.
+const ENTRY_BYTES_MIN: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
 struct Slot {
@@ -228,6 +228,9 @@ impl Page {
     /// Reads what [`Page::encode`] wrote: checksum, order and sizes are checked.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut decoder = Decoder::new(WHAT, bytes);
+        if bytes.len() > PAGE_BYTES_MAX {
+            return Err(decoder.invalid("size"));
+        }
         let stored = decoder.u32()?;
         let computed = crate::crc32c(&bytes[4..]);
         if stored != computed {
@@ -245,14 +248,17 @@ impl Page {
             return Err(decoder.invalid("level"));
         }
         let mut page = Self::new(PageId(decoder.u64()?), Epoch(decoder.u64()?), level);
-        let count = decoder.bounded("count", PAGE_BYTES_MAX as u64)? as usize;
+        let count = decoder.bounded("count", (bytes.len() / ENTRY_BYTES_MIN) as u64)? as usize;
+        if level > 0 && count == 0 {
+            return Err(decoder.invalid("children"));
+        }
         page.heap.reserve(bytes.len());
-        page.slots.reserve(count.min(bytes.len()));
+        page.slots.reserve(count);
         let mut key = Vec::new();
         for index in 0..count {
             let shared = decoder.bounded("shared", key.len() as u64)? as usize;
             let unshared = decoder.bounded("unshared", (KEY_BYTES_MAX - shared) as u64)? as usize;
-            let length = decoder.bounded("value length", PAGE_BYTES_MAX as u64)? as usize;
+            let length = decoder.bounded("value length", VALUE_BYTES_MAX as u64)? as usize;
             let tail = decoder.raw(unshared)?;
             let ascending = index == 0 || key[shared..] < *tail;
             if !ascending {
@@ -265,6 +271,10 @@ impl Page {
                 return Err(decoder.invalid("child"));
             }
             page.insert(index, &key, value);
+            // What keys share takes no bytes here, and memory there.
+            if page.bytes() > PAGE_BYTES_MAX {
+                return Err(decoder.invalid("size"));
+            }
         }
         decoder.end()?;
         Ok(page)

@@ -13,9 +13,7 @@ use crate::store::Store;
 use crate::tree;
 use crate::txn::{self, Reader};
 use lockstep_format::key::{self, catalog};
-use lockstep_format::{
-    ChunkRecord, Encoder, Epoch, Meta, PageId, SegmentId, SegmentRecord, TreeId, crc32c,
-};
+use lockstep_format::{ChunkRecord, Epoch, Footer, Meta, PageId, SegmentId, SegmentRecord, TreeId};
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
@@ -231,9 +229,12 @@ impl Store {
     fn give_back(&self) -> Result<()> {
         let done: Vec<Grace> = {
             let mut grace = self.grace.lock();
-            grace
-                .extract_if(.., |entry| Arc::strong_count(&entry.readers) == 1)
-                .collect()
+            // Whoever reads since before an earlier commit may read what a later one freed.
+            let busy = grace
+                .iter()
+                .position(|entry| Arc::strong_count(&entry.readers) > 1);
+            let count = busy.unwrap_or(grace.len());
+            grace.drain(..count).collect()
         };
         let store = self.segments.store();
         for entry in done {
@@ -270,8 +271,6 @@ impl Store {
 }
 
 const PUNCH_ALIGN: u64 = 4096;
-/// The last bytes of a footer.
-const FOOTER_MAGIC: &[u8; 8] = b"LSFOOTER";
 
 fn gap(segment: SegmentId, offset: u64, end: u64) -> FreedChunk {
     let length = end.saturating_sub(offset) as u32;
@@ -299,10 +298,9 @@ fn joined(mut freed: Vec<FreedChunk>) -> Vec<(SegmentId, Range<u64>)> {
     list
 }
 
-/// The list of a segment's chunks: `count | (slot, record)* | length u32 | crc32c u32 | magic`.
+/// The list of a segment's chunks, and where it belongs.
 fn footer(reader: &dyn Reader, segment: SegmentId) -> Result<Sealed> {
-    let mut entries = Encoder::new();
-    let mut count = 0u64;
+    let mut footer = Footer::default();
     let mut gaps = Vec::new();
     let mut footer_at = 0;
     let prefix = key::chunk(lockstep_format::ChunkPtr { segment, slot: 0 });
@@ -315,11 +313,10 @@ fn footer(reader: &dyn Reader, segment: SegmentId) -> Result<Sealed> {
         &end,
         &mut |key, value| match (key::chunk_pointer(key), ChunkRecord::decode(value)) {
             (Some(pointer), Ok(record)) => {
-                entries.varint(u64::from(pointer.slot)).blob(value);
-                count += 1;
                 // Slots are given in the order of offsets.
                 gaps.push(gap(segment, footer_at, record.offset));
                 footer_at = footer_at.max(record.offset + u64::from(record.length));
+                footer.chunks.push((pointer.slot, record));
                 ControlFlow::Continue(())
             }
             (_, Err(error)) => {
@@ -341,18 +338,11 @@ fn footer(reader: &dyn Reader, segment: SegmentId) -> Result<Sealed> {
             .map_or(0, |account| account.tail),
     );
     gaps.push(gap(segment, chunks_end, footer_at));
-    let mut encoder = Encoder::new();
-    encoder.varint(count).raw(&entries.finish());
-    let mut footer = encoder.finish();
-    let (length, crc) = (footer.len() as u32, crc32c(&footer));
-    footer.extend_from_slice(&length.to_le_bytes());
-    footer.extend_from_slice(&crc.to_le_bytes());
-    footer.extend_from_slice(FOOTER_MAGIC);
     debug_assert!(footer_at <= 2 * SEGMENT_BYTES);
     Ok(Sealed {
         segment,
         gaps,
         footer_at,
-        footer,
+        footer: footer.encode(),
     })
 }

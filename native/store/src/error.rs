@@ -48,6 +48,18 @@ pub enum StoreError {
         /// Newest version this program reads.
         supported: u32,
     },
+    /// The store uses features that this program does not know.
+    #[error(
+        "the store uses features that this program does not know (incompatible {incompatible:#x}, \
+         read-only compatible {read_only_compatible:#x}); {}use a newer Lockstep",
+        if *incompatible == 0 { "it may be read and not changed: " } else { "" }
+    )]
+    UnknownFeatures {
+        /// Those without which the store must not be opened.
+        incompatible: u64,
+        /// Those without which it must not be changed.
+        read_only_compatible: u64,
+    },
     /// A write or a sync failed earlier, or the store was closed.
     #[error("the store is closed{}", .reason.as_ref().map(|r| format!(" after a failure: {r}")).unwrap_or_default())]
     Closed {
@@ -94,6 +106,7 @@ impl StoreError {
             Self::Locked { .. } => "ERR_LOCKSTEP_LOCKED",
             Self::Superblock { .. } => "ERR_LOCKSTEP_SUPERBLOCK",
             Self::NewerFormat { .. } => "ERR_LOCKSTEP_NEWER_FORMAT",
+            Self::UnknownFeatures { .. } => "ERR_LOCKSTEP_UNKNOWN_FEATURE",
             Self::Closed { .. } => "ERR_LOCKSTEP_CLOSED",
             Self::Corrupt { .. } | Self::Format(_) => "ERR_LOCKSTEP_CORRUPT",
             Self::Io { source, .. } if is_no_space(source) => "ENOSPC",

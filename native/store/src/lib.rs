@@ -35,6 +35,7 @@ mod volume;
 pub use check::CheckReport;
 pub use clock::Clock;
 pub use error::{Result, StoreError};
+pub use lmdb::LmdbPageStore;
 pub use log_store::LogStore;
 pub use page_store::PageStore;
 pub use recovery::RecoveryReport;

@@ -5,6 +5,8 @@
 //! - Only this process has the environment open (the store's lock sees to it), and only once.
 //! - A read transaction lives for one `get`, so that LMDB can reuse pages under any number of
 //!   snapshots.
+//! - The file is made with the store and never again. One that is missing is damage: an empty one in
+//!   its place would name no chunk, and every segment would be removed as unused.
 //! - A commit that failed is tried again whole or not at all: LMDB writes all its pages anew then,
 //!   and what it had written before belongs to no commit.
 //! - After another failure than a full disk the environment only reads: LMDB refuses even that in
@@ -15,6 +17,7 @@
 )]
 
 use crate::error::{Result, StoreError};
+use crate::file::sync_directory;
 use crate::page_store::PageStore;
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, WithoutTls};
@@ -28,6 +31,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Address space reserved for the map; the file grows only as pages are put.
 const MAP_BYTES: usize = 1 << 42;
 const META_KEY: &[u8] = b"meta";
+const FILE: &str = "data.mdb";
 const READERS_MAX: u32 = 1024;
 /// LMDB's table of readers; each takes a cache line.
 const LOCK_BYTES: u64 = READERS_MAX as u64 * 64 + 4096;
@@ -40,7 +44,7 @@ struct Open {
 }
 
 /// An LMDB environment in a directory of its own.
-pub(crate) struct LmdbPageStore {
+pub struct LmdbPageStore {
     dir: PathBuf,
     /// LMDB's file, of which `reserved` bytes have space.
     file: File,
@@ -77,8 +81,29 @@ fn allocate(file: &File, flags: FallocateFlags, offset: u64, length: u64) -> Res
 }
 
 impl LmdbPageStore {
-    /// Opens the environment in `dir`, making it if it is empty.
-    pub(crate) fn open(dir: &Path) -> Result<Self> {
+    /// Makes an environment without pages in `dir`. When it returns a power cut does not undo it:
+    /// LMDB by itself syncs its first meta pages with the first commit, and never a directory.
+    pub fn create(dir: &Path) -> Result<()> {
+        let pages = Self::open_or_create(dir)?;
+        pages.with(|open| open.env.force_sync())?;
+        pages.close();
+        sync_directory(dir)
+    }
+
+    /// Opens the environment in `dir`.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if it is missing.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let file = dir.join(FILE);
+        if !file.is_file() {
+            let what = format!("{} is missing", file.display());
+            return Err(StoreError::Corrupt { what });
+        }
+        Self::open_or_create(dir)
+    }
+
+    fn open_or_create(dir: &Path) -> Result<Self> {
         let file = |name: &str| {
             let mut options = File::options();
             options.read(true).write(true).create(true).truncate(false);
@@ -100,7 +125,7 @@ impl LmdbPageStore {
         };
         Ok(Self {
             dir: dir.to_owned(),
-            file: file("data.mdb")?,
+            file: file(FILE)?,
             reserved: AtomicU64::new(0),
             open: RwLock::new(Some(Open { env, records })),
         })
@@ -211,9 +236,10 @@ impl PageStore for LmdbPageStore {
         }
         let found = rustix::fs::fstatvfs(&self.file)
             .map_err(|error| StoreError::io("statvfs")(error.into()))?;
-        match found.f_bavail * found.f_frsize < beyond {
-            true => Err(StoreError::NoSpace),
-            false => Ok(()),
+        if found.f_bavail * found.f_frsize < beyond {
+            Err(StoreError::NoSpace)
+        } else {
+            Ok(())
         }
     }
 

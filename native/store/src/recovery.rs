@@ -95,28 +95,17 @@ impl Store {
         state.dead_bytes = meta.dead_bytes;
         self.segments.reserve_numbers(meta.next_segment);
         let volumes = self.catalog_records(state, catalog::VOLUME, |key, value| {
-            let view = key
-                .get(1..)
-                .and_then(|view| view.try_into().ok())
-                .map(u32::from_be_bytes);
-            Ok(view.zip(Some(VolumeRecord::decode(value)?)))
+            Ok(catalog::view_of(key).zip(Some(VolumeRecord::decode(value)?)))
         })?;
         for (view, record) in volumes {
             state
                 .trees
-                .insert(TreeId::volume(ViewId(view)), volume::tree_of(&record));
+                .insert(TreeId::volume(view), volume::tree_of(&record));
         }
         let segments = self.catalog_records(state, catalog::SEGMENT, |key, value| {
-            let id = key
-                .get(1..)
-                .and_then(|id| id.try_into().ok())
-                .map(u64::from_be_bytes);
-            Ok(id.zip(Some(SegmentRecord::decode(value)?)))
+            Ok(catalog::segment_of(key).zip(Some(SegmentRecord::decode(value)?)))
         })?;
-        state.segments = segments
-            .into_iter()
-            .map(|(id, record)| (SegmentId(id), record))
-            .collect();
+        state.segments = segments.into_iter().collect();
         drop(guard);
         self.refresh_all()
     }

@@ -10,12 +10,12 @@ use crate::error::{Result, StoreError};
 use crate::segment_store::SegmentStore;
 use crate::unsynced::{Need, Range, Unsynced};
 use blake3::hazmat::{HasherExt, max_subtree_len};
-use lockstep_format::limits::{CHUNK_BYTES_MAX, GRAIN_BYTES};
+use lockstep_format::limits::{CHUNK_BYTES_MAX, GRAIN_BYTES, SEGMENT_SLOTS_MAX};
 use lockstep_format::{ChunkPtr, ChunkRecord, SegmentId, crc32c};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-/// A segment takes chunks until it holds this many bytes.
+/// A segment takes chunks until it holds this many bytes, or too many chunks.
 pub(crate) const SEGMENT_BYTES: u64 = 256 << 20;
 /// Chunks of at least a page start on a page of their segment.
 const PAGE_ALIGN: u64 = 4096;
@@ -155,8 +155,10 @@ impl Segments {
         }
     }
 
-    /// Has a segment of an earlier life sealed by the next commit.
+    /// Has a segment of an earlier life sealed by the next commit. That life may have ended before
+    /// it synced what replay found in the kernel.
     pub(crate) fn retire(&self, segment: SegmentId) {
+        self.unsynced.lock().adopted(segment);
         self.full.lock().push(Arc::new(SegmentToken(segment)));
     }
 
@@ -167,10 +169,9 @@ impl Segments {
             SMALL_ALIGN
         };
         let mut slot = self.active.lock();
-        if slot
-            .as_ref()
-            .is_some_and(|active| active.tail >= SEGMENT_BYTES)
-            && let Some(active) = slot.take()
+        if slot.as_ref().is_some_and(|active| {
+            active.tail >= SEGMENT_BYTES || active.next_slot >= SEGMENT_SLOTS_MAX
+        }) && let Some(active) = slot.take()
         {
             self.full.lock().push(active.token);
         }

@@ -109,18 +109,20 @@ impl Space {
 
     /// Refuses everything while commits find no space.
     pub(crate) fn check_commits(&self) -> Result<()> {
-        match self.stuck.load(Ordering::Acquire) {
-            true => Err(StoreError::NoSpace),
-            false => Ok(()),
+        if self.stuck.load(Ordering::Acquire) {
+            Err(StoreError::NoSpace)
+        } else {
+            Ok(())
         }
     }
 
     /// Refuses file bytes while there is little space.
     pub(crate) fn check_bytes(&self) -> Result<()> {
         self.check_commits()?;
-        match self.is_short() || self.full.load(Ordering::Acquire) {
-            true => Err(StoreError::NoSpace),
-            false => Ok(()),
+        if self.is_short() || self.full.load(Ordering::Acquire) {
+            Err(StoreError::NoSpace)
+        } else {
+            Ok(())
         }
     }
 
@@ -150,9 +152,10 @@ impl Space {
     /// The size of a step of background work that is usually `usual`: what one commit has to hold
     /// must stay far below the reserve.
     pub(crate) fn step(&self, usual: usize) -> usize {
-        match self.is_short() {
-            true => usual / STEP_PART,
-            false => usual,
+        if self.is_short() {
+            usual / STEP_PART
+        } else {
+            usual
         }
     }
 

@@ -20,8 +20,7 @@ use crate::tree;
 use crate::txn::{ReadTxn, Reader, WriteTxn};
 use crate::unsynced::{Need, Range};
 use lockstep_format::log::{self, Operation};
-use lockstep_format::meta::Superblock;
-use lockstep_format::{Encoder, Timestamp, ViewId};
+use lockstep_format::{Encoder, Features, FormatError, Superblock, Timestamp, ViewId};
 use parking_lot::{Condvar, Mutex, RwLock};
 use rustc_hash::FxHashSet;
 use std::fs::File;
@@ -191,9 +190,10 @@ impl Store {
         for folder in FOLDERS {
             std::fs::create_dir(dir.join(folder)).map_err(StoreError::io("make a folder"))?;
         }
+        LmdbPageStore::create(&dir.join("meta"))?;
         let superblock = Superblock {
             store_id: SystemClock.random(),
-            features: 0,
+            features: Features::default(),
         };
         // Written under another name first: a store without a superblock is no store.
         let partial = dir.join("superblock.new");
@@ -222,7 +222,7 @@ impl Store {
             }
         }
         Superblock::decode(&bytes).map_err(|error| match error {
-            lockstep_format::FormatError::Version {
+            FormatError::Version {
                 found, supported, ..
             } => StoreError::NewerFormat { found, supported },
             source => StoreError::Superblock { path, source },
@@ -233,9 +233,18 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotAStore`], [`StoreError::Superblock`], [`StoreError::NewerFormat`],
-    /// [`StoreError::Locked`]: nothing was changed.
+    /// [`StoreError::UnknownFeatures`], [`StoreError::Locked`]: nothing was changed.
     pub fn open(dir: &Path, options: &StoreOptions) -> Result<Arc<Self>> {
-        Self::superblock(dir)?;
+        match Self::superblock(dir)?.unknown_features() {
+            (0, 0) => {}
+            (0, _) if options.read_only => {}
+            (incompatible, read_only_compatible) => {
+                return Err(StoreError::UnknownFeatures {
+                    incompatible,
+                    read_only_compatible,
+                });
+            }
+        }
         for folder in FOLDERS {
             if !dir.join(folder).is_dir() {
                 let what = format!("the store's folder `{folder}` is missing");
@@ -301,7 +310,8 @@ impl Store {
             recovery: RecoveryReport::default(),
             lock: Mutex::new(lock),
         };
-        store.recovery = store.recover()?;
+        // A store that is half recovered must not publish that when it is dropped.
+        store.recovery = store.recover().inspect_err(|error| store.fail(error))?;
         Ok(store)
     }
 
@@ -436,12 +446,13 @@ impl Store {
     pub fn stage(&self, offset: u64, bytes: &[u8]) -> Result<Staged> {
         self.check_writable()?;
         self.space.check_bytes()?;
-        self.segments
-            .stage(offset, bytes)
-            .inspect_err(|error| match error.is_no_space() {
-                true => self.space.found_full(),
-                false => self.fail(error),
-            })
+        self.segments.stage(offset, bytes).inspect_err(|error| {
+            if error.is_no_space() {
+                self.space.found_full();
+            } else {
+                self.fail(error);
+            }
+        })
     }
 
     /// Reads what `pieces` promised, every byte verified; holes are zeroes. `into` is filled up to

@@ -6,7 +6,7 @@
 )]
 
 use lockstep_format::key;
-use lockstep_format::{FileKind, Inode, InodeId, Timestamp, ViewId};
+use lockstep_format::{Features, FileKind, Inode, InodeId, Superblock, Timestamp, ViewId};
 use lockstep_store::{Reader, Result, Store, StoreError, StoreOptions};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -163,7 +163,7 @@ fn after_a_failure_nothing_changes_until_the_store_is_opened_again() {
     let found = get(&store, ROOT, &plain(1));
     assert_eq!(found, Some(b"acknowledged".to_vec()));
     assert_eq!(store.close().unwrap_err().code(), "ERR_LOCKSTEP_CLOSED");
-    let store = open(&store.dir().to_owned());
+    let store = open(store.dir());
     assert_eq!(get(&store, ROOT, &plain(1)), found);
     put(&store, &plain(2), b"accepted");
     check(store);
@@ -375,6 +375,38 @@ fn what_is_not_a_store_is_said_to_be_none_and_left_alone() {
     damaged[20] ^= 1;
     std::fs::write(&superblock, damaged).unwrap();
     assert_eq!(code(&path), "ERR_LOCKSTEP_SUPERBLOCK");
+}
+
+#[test]
+fn a_feature_that_is_not_known_decides_who_may_open_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    Store::create(&path).unwrap();
+    let open = |features: Features, read_only: bool| {
+        let store_id = [1; 16];
+        let superblock = Superblock { store_id, features };
+        std::fs::write(path.join("superblock"), superblock.encode()).unwrap();
+        let options = StoreOptions {
+            read_only,
+            ..StoreOptions::default()
+        };
+        Store::open(&path, &options).map_or_else(|error| error.code(), |_| "open")
+    };
+    let none = Features::default();
+    let with = |incompatible: u64, read_only_compatible: u64| Features {
+        incompatible,
+        read_only_compatible,
+        ..none
+    };
+    let refused = "ERR_LOCKSTEP_UNKNOWN_FEATURE";
+    assert_eq!(open(none, false), "open");
+    assert_eq!(open(with(1 << 63, 0), false), refused);
+    assert_eq!(open(with(1, 0), true), refused);
+    assert_eq!(open(with(1, 1), true), refused);
+    assert_eq!(open(with(0, 1 << 40), false), refused);
+    assert_eq!(open(with(0, 1 << 40), true), "open");
+    let compatible = u64::MAX;
+    assert_eq!(open(Features { compatible, ..none }, false), "open");
 }
 
 #[derive(Clone, Debug)]

@@ -30,5 +30,6 @@ pub use block_checksum::{BlockChecksum, block_checksum};
 pub use checksum::{ChecksumKind, ChunkChecksums};
 pub use error::TransferError;
 pub use file::Files;
+pub use packet::PacketHeader;
 pub use plan::{Decide, Event, Plan, ReadPlan, Request, WritePlan};
 pub use server::{Options, Server};

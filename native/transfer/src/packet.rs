@@ -18,26 +18,73 @@ pub(crate) const SENT_HEADER_BYTES: usize = 31;
 
 /// What precedes a packet's checksums and data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PacketHeader {
-    pub(crate) offset_in_block: i64,
-    pub(crate) seqno: i64,
-    pub(crate) is_last: bool,
-    pub(crate) sync_block: bool,
-    pub(crate) data_bytes: usize,
-    pub(crate) checksum_bytes: usize,
+pub struct PacketHeader {
+    /// Where the data begins in the block.
+    pub offset_in_block: i64,
+    /// The packet's number; -1 is a heartbeat.
+    pub seqno: i64,
+    /// No packet of the block follows.
+    pub is_last: bool,
+    /// The block is to be durable before the acknowledgement.
+    pub sync_block: bool,
+    /// Bytes of data.
+    pub data_bytes: usize,
+    /// Bytes of checksums before them.
+    pub checksum_bytes: usize,
 }
 
-/// Appends the header of a packet we send; it never asks for a sync.
-pub(crate) fn put_header(into: &mut Vec<u8>, header: &PacketHeader) {
-    let length = (4 + header.checksum_bytes + header.data_bytes) as u32;
-    into.extend_from_slice(&length.to_be_bytes());
-    into.extend_from_slice(&(SENT_HEADER_BYTES as u16 - 6).to_be_bytes());
-    into.push(1 << 3 | 1);
-    into.extend_from_slice(&header.offset_in_block.to_le_bytes());
-    into.push(2 << 3 | 1);
-    into.extend_from_slice(&header.seqno.to_le_bytes());
-    into.extend_from_slice(&[3 << 3, u8::from(header.is_last), 4 << 3 | 5]);
-    into.extend_from_slice(&(header.data_bytes as u32).to_le_bytes());
+impl PacketHeader {
+    /// Most bytes of data and checksums in a packet.
+    pub const PAYLOAD_BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
+
+    /// Appends the header of a packet we send; it never asks for a sync.
+    pub fn encode(&self, into: &mut Vec<u8>) {
+        let length = (4 + self.checksum_bytes + self.data_bytes) as u32;
+        into.extend_from_slice(&length.to_be_bytes());
+        into.extend_from_slice(&(SENT_HEADER_BYTES as u16 - 6).to_be_bytes());
+        into.push(1 << 3 | 1);
+        into.extend_from_slice(&self.offset_in_block.to_le_bytes());
+        into.push(2 << 3 | 1);
+        into.extend_from_slice(&self.seqno.to_le_bytes());
+        into.extend_from_slice(&[3 << 3, u8::from(self.is_last), 4 << 3 | 5]);
+        into.extend_from_slice(&(self.data_bytes as u32).to_le_bytes());
+    }
+
+    /// Decodes the `PacketHeaderProto` of a packet whose length field says `packet_bytes`.
+    pub fn decode(
+        packet_bytes: usize,
+        bytes: &[u8],
+        checksums: ChunkChecksums,
+    ) -> Result<Self, TransferError> {
+        let fields =
+            Fields::decode(bytes).ok_or(TransferError::Protocol("a packet header is malformed"))?;
+        let (Some(offset_in_block), Some(seqno), Some(is_last), Some(data_bytes)) = (
+            fields.offset_in_block,
+            fields.seqno,
+            fields.is_last,
+            fields.data_bytes,
+        ) else {
+            return Err(TransferError::Protocol("a packet header lacks a field"));
+        };
+        let data_bytes = usize::try_from(data_bytes)
+            .map_err(|_| TransferError::Protocol("a packet's data has a negative length"))?;
+        let checksum_bytes = checksums.bytes_for(data_bytes);
+        if data_bytes + checksum_bytes > PAYLOAD_BYTES_MAX {
+            return Err(TransferError::Protocol("a packet is longer than its limit"));
+        }
+        if packet_bytes != 4 + checksum_bytes + data_bytes {
+            return Err(TransferError::Protocol("a packet's lengths disagree"));
+        }
+        let sync_block = fields.sync_block;
+        Ok(Self {
+            offset_in_block,
+            seqno,
+            is_last,
+            sync_block,
+            data_bytes,
+            checksum_bytes,
+        })
+    }
 }
 
 /// Reads a packet up to its checksums.
@@ -56,42 +103,7 @@ pub(crate) fn read_header(
     }
     let mut bytes = [0; HEADER_BYTES_MAX];
     input.read_exact(&mut bytes[..header])?;
-    decode_header(packet, &bytes[..header], checksums)
-}
-
-fn decode_header(
-    packet_bytes: usize,
-    bytes: &[u8],
-    checksums: ChunkChecksums,
-) -> Result<PacketHeader, TransferError> {
-    let fields =
-        Fields::decode(bytes).ok_or(TransferError::Protocol("a packet header is malformed"))?;
-    let (Some(offset_in_block), Some(seqno), Some(is_last), Some(data_bytes)) = (
-        fields.offset_in_block,
-        fields.seqno,
-        fields.is_last,
-        fields.data_bytes,
-    ) else {
-        return Err(TransferError::Protocol("a packet header lacks a field"));
-    };
-    let data_bytes = usize::try_from(data_bytes)
-        .map_err(|_| TransferError::Protocol("a packet's data has a negative length"))?;
-    let checksum_bytes = checksums.bytes_for(data_bytes);
-    if data_bytes + checksum_bytes > PAYLOAD_BYTES_MAX {
-        return Err(TransferError::Protocol("a packet is longer than its limit"));
-    }
-    if packet_bytes != 4 + checksum_bytes + data_bytes {
-        return Err(TransferError::Protocol("a packet's lengths disagree"));
-    }
-    let sync_block = fields.sync_block;
-    Ok(PacketHeader {
-        offset_in_block,
-        seqno,
-        is_last,
-        sync_block,
-        data_bytes,
-        checksum_bytes,
-    })
+    PacketHeader::decode(packet, &bytes[..header], checksums)
 }
 
 #[derive(Default)]
@@ -178,7 +190,7 @@ mod tests {
     #[test]
     fn a_header_is_laid_out_as_java_does() {
         let mut bytes = Vec::new();
-        put_header(&mut bytes, &header(1000, 0x0102, 3));
+        header(1000, 0x0102, 3).encode(&mut bytes);
         assert_eq!(
             bytes,
             [
@@ -194,9 +206,9 @@ mod tests {
     #[test]
     fn sync_block_and_unknown_fields_are_read() {
         let mut bytes = Vec::new();
-        put_header(&mut bytes, &header(0, 5, 9));
+        header(0, 5, 9).encode(&mut bytes);
         bytes.extend_from_slice(&[40, 1, 48, 200, 1, 58, 2, 7, 7, 69, 0, 0, 0, 0]);
-        let read = decode_header(4, &bytes[6..], checksums()).unwrap();
+        let read = PacketHeader::decode(4, &bytes[6..], checksums()).unwrap();
         assert_eq!(
             read,
             PacketHeader {
@@ -216,30 +228,30 @@ mod tests {
             (usize::MAX >> 1, 1),
         ] {
             let mut bytes = Vec::new();
-            put_header(&mut bytes, &header(data, 0, 0));
+            header(data, 0, 0).encode(&mut bytes);
             assert!(
-                decode_header(packet, &bytes[6..], checksums()).is_err(),
+                PacketHeader::decode(packet, &bytes[6..], checksums()).is_err(),
                 "{packet} {data}"
             );
         }
         let mut bytes = Vec::new();
         let big = PAYLOAD_BYTES_MAX + 1;
-        put_header(&mut bytes, &header(big, 0, 0));
+        header(big, 0, 0).encode(&mut bytes);
         let packet = 4 + checksums().bytes_for(big) + big;
-        assert!(decode_header(packet, &bytes[6..], checksums()).is_err());
+        assert!(PacketHeader::decode(packet, &bytes[6..], checksums()).is_err());
         let len = bytes.len();
         bytes[len - 1] = 0xff;
-        assert!(decode_header(packet, &bytes[6..], checksums()).is_err());
+        assert!(PacketHeader::decode(packet, &bytes[6..], checksums()).is_err());
     }
 
     #[test]
     fn headers_without_a_required_field_are_refused() {
         let mut bytes = Vec::new();
-        put_header(&mut bytes, &header(0, 0, 0));
+        header(0, 0, 0).encode(&mut bytes);
         for field in [6..15, 15..24, 24..26, 26..31] {
             let mut cut = bytes.clone();
             cut.drain(field);
-            assert!(decode_header(4, &cut[6..], checksums()).is_err());
+            assert!(PacketHeader::decode(4, &cut[6..], checksums()).is_err());
         }
     }
 
@@ -249,7 +261,7 @@ mod tests {
             packet in any::<u32>(),
             bytes in proptest::collection::vec(any::<u8>(), 0..80),
         ) {
-            if let Ok(read) = decode_header(packet as usize, &bytes, checksums()) {
+            if let Ok(read) = PacketHeader::decode(packet as usize, &bytes, checksums()) {
                 prop_assert!(read.data_bytes + read.checksum_bytes <= PAYLOAD_BYTES_MAX);
             }
         }
@@ -262,9 +274,9 @@ mod tests {
         ) {
             let sent = header(data, offset, seqno);
             let mut bytes = Vec::new();
-            put_header(&mut bytes, &sent);
+            sent.encode(&mut bytes);
             let packet = u32::from_be_bytes(*bytes.first_chunk().unwrap()) as usize;
-            prop_assert_eq!(decode_header(packet, &bytes[6..], checksums()).unwrap(), sent);
+            prop_assert_eq!(PacketHeader::decode(packet, &bytes[6..], checksums()).unwrap(), sent);
         }
     }
 }

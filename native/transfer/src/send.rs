@@ -15,7 +15,7 @@ use crate::connection::{Buffers, Next, respond_error};
 use crate::error::TransferError;
 use crate::file::{Files, OpenFile};
 use crate::output::write_all;
-use crate::packet::{PacketHeader, SENT_HEADER_BYTES, put_header};
+use crate::packet::{PacketHeader, SENT_HEADER_BYTES};
 use crate::plan::ReadPlan;
 use crate::wire::put_delimited;
 
@@ -150,7 +150,7 @@ impl<'a> Range<'a> {
             checksum_bytes: self.checksums.bytes_for(data.len()),
         };
         side.reserve(SENT_HEADER_BYTES + header.checksum_bytes);
-        put_header(side, &header);
+        header.encode(side);
         self.checksums.append(data, side);
         self.block_offset += data.len() as i64;
         self.seqno += 1;

@@ -29,18 +29,19 @@ const NO_ID: u32 = u32::MAX;
 struct Entry {
     tag: u16,
     bits: u16,
+    /// Of a named user or group; else [`NO_ID`].
     id: u32,
 }
 
 /// A checked list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct List {
+pub struct List {
     entries: Vec<Entry>,
 }
 
 impl List {
     /// Reads the bytes of an attribute: `EINVAL` if it is not a complete list. `None`: empty.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Self>> {
+    pub fn parse(bytes: &[u8]) -> Result<Option<Self>> {
         let (version, rest) = bytes.split_first_chunk::<4>().ok_or(Errno::Invalid)?;
         if u32::from_le_bytes(*version) != VERSION {
             return Err(Errno::NotSupported.into());
@@ -51,10 +52,18 @@ impl List {
         }
         let entries: Vec<Entry> = records
             .iter()
-            .map(|[t0, t1, b0, b1, id @ ..]| Entry {
-                tag: u16::from_le_bytes([*t0, *t1]),
-                bits: u16::from_le_bytes([*b0, *b1]),
-                id: u32::from_le_bytes(*id),
+            .map(|[t0, t1, b0, b1, id @ ..]| {
+                let tag = u16::from_le_bytes([*t0, *t1]);
+                let named = matches!(tag, USER | GROUP);
+                Entry {
+                    tag,
+                    bits: u16::from_le_bytes([*b0, *b1]),
+                    id: if named {
+                        u32::from_le_bytes(*id)
+                    } else {
+                        NO_ID
+                    },
+                }
             })
             .collect();
         if entries.is_empty() {
@@ -85,17 +94,12 @@ impl List {
     }
 
     /// The attribute's bytes.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let mut bytes = VERSION.to_le_bytes().to_vec();
         for entry in &self.entries {
-            let id = if matches!(entry.tag, USER | GROUP) {
-                entry.id
-            } else {
-                NO_ID
-            };
             bytes.extend_from_slice(&entry.tag.to_le_bytes());
             bytes.extend_from_slice(&entry.bits.to_le_bytes());
-            bytes.extend_from_slice(&id.to_le_bytes());
+            bytes.extend_from_slice(&entry.id.to_le_bytes());
         }
         bytes
     }

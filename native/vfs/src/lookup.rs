@@ -347,9 +347,10 @@ impl Vfs {
             total_bytes: host.total_bytes,
             free_bytes: host.free_bytes,
             // What is left is for deleting.
-            available_bytes: match self.store.is_short_of_space() {
-                true => 0,
-                false => host.available_bytes,
+            available_bytes: if self.store.is_short_of_space() {
+                0
+            } else {
+                host.available_bytes
             },
             inodes: info.inodes,
             volume_bytes: info.bytes,
