@@ -36,7 +36,9 @@ export type {
   CheckReport,
   ContentSummary,
   Problem,
+  RecoveryReport,
   SpaceReport,
+  StoreHealth,
 } from './native.js'
 export { Session } from './session.js'
 export { Snapshot } from './snapshot.js'

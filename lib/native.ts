@@ -137,6 +137,26 @@ export interface Problem {
   affectedCount: number
 }
 
+/** What an open store accepts. */
+export interface StoreHealth {
+  /** Why no changes are accepted until the store is opened again; null if they are. */
+  failure: string | null
+  /** The disk is full: only what frees space is accepted. */
+  full: boolean
+}
+
+/** What opening a store found in its log: changes that were acknowledged and not yet committed. */
+export interface RecoveryReport {
+  /** How many. */
+  records: number
+  /** Their bytes in the log. */
+  bytes: number
+  /** Bytes of files that were put back from their copy in the log. */
+  restoredBytes: number
+  /** Why the rest of the log could not be used; null if there was none. */
+  stopped: string | null
+}
+
 /** What an offline check found. */
 export interface CheckReport {
   pages: number
@@ -252,6 +272,8 @@ export interface NativeStore {
   groupName(gid: number): string
   groupsOf(userName: string): string[]
   space(): SpaceReport
+  health(): StoreHealth
+  recovery(): RecoveryReport
   listVolumes(): VolumeInfo[]
   /** FUSE. Throws `ERR_LOCKSTEP_NO_FUSE` where the build or machine has none. */
   mount(path: string, options: { allowOther: boolean; readOnly: boolean }): Promise<NativeMount>

@@ -9,7 +9,14 @@ import { nativeOptions } from './config.js'
 import type { StoreOptions } from './config.js'
 import { codeOf, guard, guardAsync } from './errors.js'
 import { NativeStore, checkStore } from './native.js'
-import type { CheckProgress, CheckReport, SpaceReport, UserNumbers } from './native.js'
+import type {
+  CheckProgress,
+  CheckReport,
+  RecoveryReport,
+  SpaceReport,
+  StoreHealth,
+  UserNumbers,
+} from './native.js'
 import { Session } from './session.js'
 
 /** A user by name, as the machine and the store know it, or by numbers. */
@@ -22,11 +29,14 @@ const UMASK_DEFAULT = 0o022
 export class Store extends Session {
   /** The directory it lies in. */
   readonly directory: string
+  /** What opening it found in its log. */
+  readonly recovery: RecoveryReport
   #closing: Promise<void> | undefined
 
   private constructor(directory: string, native: NativeStore) {
     super(native, native.view(processUser()))
     this.directory = directory
+    this.recovery = native.recovery()
   }
 
   /**
@@ -116,7 +126,16 @@ export class Store extends Session {
     )
   }
 
-  /** Commits and closes. Later calls answer `ERR_LOCKSTEP_CLOSED`; closing again does nothing. */
+  /** Whether the store accepts changes: not after a failure, and on a full disk only some. */
+  health(): StoreHealth {
+    return guard({ syscall: 'health', path: this.directory }, () => this.native.health())
+  }
+
+  /**
+   * Commits and closes. Later calls answer `ERR_LOCKSTEP_CLOSED`; closing again does nothing.
+   *
+   * @throws LockstepError `ERR_LOCKSTEP_CLOSED` if a failed write or sync had closed it for changes.
+   */
   async close(): Promise<void> {
     this.#closing ??= guardAsync({ syscall: 'close', path: this.directory }, () =>
       this.native.close(),

@@ -445,7 +445,7 @@ impl Store {
     /// file until [`WriteTxn::put_range`]. Call it outside `read` and `write`.
     pub fn stage(&self, offset: u64, bytes: &[u8]) -> Result<Staged> {
         self.check_writable()?;
-        self.space.check_growth()?;
+        self.space.check_bytes()?;
         self.segments.stage(offset, bytes).inspect_err(|error| {
             if error.is_no_space() {
                 self.space.found_full();

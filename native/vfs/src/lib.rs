@@ -36,6 +36,6 @@ mod xattr;
 pub use acl::List as AccessList;
 pub use error::{Errno, VfsError};
 pub use lockstep_format::{FileKind, Timestamp};
-pub use lockstep_store::{SpaceReport, StoreOptions};
+pub use lockstep_store::{RecoveryReport, SpaceReport, StoreOptions};
 pub use store::Vfs;
 pub use types::*;

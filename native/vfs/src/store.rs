@@ -8,7 +8,7 @@ use crate::identity::Identity;
 use crate::reaper::Reaper;
 use crate::{Errno, Observer};
 use lockstep_format::{FileKind, Inode, InodeId, Timestamp, ViewId};
-use lockstep_store::{Reader, SpaceReport, Store, StoreOptions, WriteTxn};
+use lockstep_store::{Reader, RecoveryReport, SpaceReport, Store, StoreOptions, WriteTxn};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -111,6 +111,21 @@ impl Vfs {
     /// Space figures of the store.
     pub fn space(&self) -> Result<SpaceReport> {
         Ok(self.store.space()?)
+    }
+
+    /// Why the store accepts no changes until it is opened again, if a failure is the reason.
+    pub fn failure(&self) -> Option<String> {
+        self.store.failure()
+    }
+
+    /// Whether the disk is full: then only what frees space is accepted.
+    pub fn is_full(&self) -> bool {
+        self.store.is_short_of_space()
+    }
+
+    /// What opening the store found in the log.
+    pub fn recovery(&self) -> &RecoveryReport {
+        self.store.recovery()
     }
 
     /// Waits until what was removed so far is freed, but for what somebody still holds open.
