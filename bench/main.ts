@@ -8,6 +8,7 @@
 import * as nodeFs from 'node:fs/promises'
 import { Store } from '../lib/index.js'
 import { creation } from './creation.js'
+import { durability } from './durability.js'
 import { hadoop } from './hadoop.js'
 import { Daemon } from './harness/daemon.js'
 import { USAGE, parseOptions } from './harness/options.js'
@@ -58,6 +59,13 @@ const QUESTIONS: Readonly<Record<string, Question>> = {
   creation: bench => creation(allSubjects(bench), bench.options.sizes),
   snapshots: bench => snapshots(bench.store, bench.storeDirectory, bench.options.sizes),
   memory: bench => memory(bench.daemon, daemonSubjects(bench), bench.options.sizes),
+  durability: async bench => {
+    const { daemon, options, plainDirectory } = bench
+    const { mount } = daemon.ready
+    const subjects = [new FileSystemSubject(PLAIN, nodeFs, plainDirectory)]
+    if (mount !== null) subjects.push(new FileSystemSubject('mount', nodeFs, mount))
+    return await durability(subjects, daemon, options.sizes)
+  },
   hadoop: async bench => {
     const { hdfs } = bench.daemon.ready
     if (hdfs === null) return []

@@ -37,14 +37,14 @@ void t.test('a tiny run of every benchmark gives figures, durability and checksu
   const { figures } = result
   t.same(
     [...new Set(figures.map(row => row.question))],
-    ['sequential', 'creation', 'snapshots', 'memory'],
+    ['sequential', 'creation', 'snapshots', 'memory', 'durability'],
   )
   for (const row of figures) {
     t.ok(Number.isFinite(row.value), `${row.subject}: ${row.work}`)
     t.match(row.checksum, /^[0-9a-f]{64}$/)
     t.match(row.durability, /^(acknowledged|synced|read only)$/)
   }
-  for (const question of ['sequential', 'creation']) {
+  for (const question of ['sequential', 'creation', 'durability']) {
     const works = new Map<string, Set<string>>()
     for (const row of figures.filter(row => row.question === question)) {
       works.set(row.work, (works.get(row.work) ?? new Set()).add(row.checksum))

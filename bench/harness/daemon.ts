@@ -22,6 +22,8 @@ export interface Ready {
 
 const START_MS_MAX = 60_000
 const STOP_MS_MAX = 30_000
+/** Of the times in `/proc/PID/stat`, on every Linux that Node.js runs on. */
+const TICKS_PER_SECOND = 100
 
 /** A running daemon. */
 export class Daemon implements AsyncDisposable {
@@ -55,6 +57,14 @@ export class Daemon implements AsyncDisposable {
     const status = await readFile(`/proc/${String(this.ready.pid)}/status`, 'utf8')
     const found = new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(status)
     return found === null ? Number.NaN : Number(found[1]) * 1024
+  }
+
+  /** Processor time of all its threads so far, ended ones too. */
+  async cpuSeconds(): Promise<number> {
+    const stat = await readFile(`/proc/${String(this.ready.pid)}/stat`, 'utf8')
+    // The name, in parentheses, may hold anything; the state is the first field behind it.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -13,6 +13,8 @@ export interface Sizes {
   readonly snapshotFileCounts: readonly number[]
   readonly memoryBytes: number
   readonly hadoopBytes: number
+  readonly appendCount: number
+  readonly unsyncedWriteCount: number
 }
 
 /** A bench run's settings. */
@@ -39,6 +41,8 @@ const SIZES: Readonly<Record<BenchOptions['scale'], Sizes>> = {
     snapshotFileCounts: [10, 200],
     memoryBytes: 16 * MIB,
     hadoopBytes: 8 * MIB,
+    appendCount: 64,
+    unsyncedWriteCount: 200,
   },
   quick: {
     runs: 3,
@@ -48,6 +52,8 @@ const SIZES: Readonly<Record<BenchOptions['scale'], Sizes>> = {
     snapshotFileCounts: [100, 100_000],
     memoryBytes: 1024 * MIB,
     hadoopBytes: 1024 * MIB,
+    appendCount: 2_000,
+    unsyncedWriteCount: 20_000,
   },
   full: {
     runs: 5,
@@ -57,6 +63,8 @@ const SIZES: Readonly<Record<BenchOptions['scale'], Sizes>> = {
     snapshotFileCounts: [100, 10_000, 100_000, 1_000_000],
     memoryBytes: 4096 * MIB,
     hadoopBytes: 1024 * MIB,
+    appendCount: 10_000,
+    unsyncedWriteCount: 100_000,
   },
 }
 
@@ -65,7 +73,7 @@ export const USAGE = `npm run bench -- [--quick | --tiny] [--only NAME,...] [--d
 
   --quick      small but real sizes, medians of three
   --tiny       seconds; what the test run does
-  --only       questions to ask: sequential, creation, snapshots, memory, hadoop
+  --only       questions to ask: sequential, creation, snapshots, memory, durability, hadoop
   --dir        where the store and the plain files lie, side by side (default: the system's temporary directory)
   --results    directory for the results as JSON (default: bench/results)
   --json       print the results as JSON too`

@@ -33,15 +33,15 @@ export interface Figure {
   readonly checksum: string
 }
 
-/** The middle value; of an even number the lower middle. */
-export function median(samples: readonly number[]): number {
+/** The smallest sample that at least `rank` percent of all do not exceed; of 50 the median. */
+export function percentile(samples: readonly number[], rank: number): number {
   const sorted = samples.toSorted((a, b) => a - b)
-  return sorted[Math.floor((sorted.length - 1) / 2)] ?? Number.NaN
+  return sorted[Math.ceil((sorted.length * rank) / 100) - 1] ?? Number.NaN
 }
 
 /** A figure whose value is the median of its samples. */
 export function figure(fields: Omit<Figure, 'value'>): Figure {
-  return { ...fields, value: median(fields.samples) }
+  return { ...fields, value: percentile(fields.samples, 50) }
 }
 
 /** Seconds that `work` takes. */
@@ -58,7 +58,7 @@ function number(value: number): string {
 
 /** The figures as a table for people; `x plain` compares with the same work on the plain directory. */
 export function table(figures: readonly Figure[]): string {
-  const heads = ['work', 'subject', 'median', 'unit', 'x plain', 'durability', 'checksum']
+  const heads = ['work', 'subject', 'value', 'unit', 'x plain', 'durability', 'checksum']
   const rows = figures.map(row => [
     row.work,
     row.subject,

@@ -49,22 +49,28 @@ export interface FileSystem {
 export class FileSystemSubject implements Subject {
   readonly name: string
   readonly plainDurability = 'acknowledged'
+  /** Its top directory. */
+  readonly root: string
   readonly #fs: FileSystem
-  readonly #root: string
 
   constructor(name: string, fs: FileSystem, root: string) {
     this.name = name
     this.#fs = fs
-    this.#root = root
+    this.root = root
+  }
+
+  /** Where a relative path lies. */
+  pathOf(path: string): string {
+    return join(this.root, path)
   }
 
   async makeDirectory(path: string): Promise<void> {
-    await this.#fs.mkdir(join(this.#root, path), { recursive: true })
+    await this.#fs.mkdir(this.pathOf(path), { recursive: true })
   }
 
   async writePieces(path: string, pieceCount: number): Promise<void> {
     const piece = Buffer.allocUnsafe(PIECE_BYTES)
-    const file = await this.#fs.open(join(this.#root, path), 'w')
+    const file = await this.#fs.open(this.pathOf(path), 'w')
     try {
       for (let index = 0; index < pieceCount; index++) {
         fillPiece(piece, index)
@@ -78,7 +84,7 @@ export class FileSystemSubject implements Subject {
 
   async readPieces(path: string, checksum?: Checksum): Promise<void> {
     const piece = Buffer.allocUnsafe(PIECE_BYTES)
-    const file = await this.#fs.open(join(this.#root, path), 'r')
+    const file = await this.#fs.open(this.pathOf(path), 'r')
     try {
       for (let position = 0; ;) {
         const { bytesRead } = await file.read(piece, 0, piece.length, position)
@@ -92,7 +98,7 @@ export class FileSystemSubject implements Subject {
   }
 
   async createFile(path: string, bytes: Buffer, sync: boolean): Promise<void> {
-    const file = await this.#fs.open(join(this.#root, path), 'wx')
+    const file = await this.#fs.open(this.pathOf(path), 'wx')
     try {
       await file.write(bytes, 0, bytes.length, 0)
       if (sync) await file.sync()
@@ -102,7 +108,7 @@ export class FileSystemSubject implements Subject {
   }
 
   async remove(path: string): Promise<void> {
-    await this.#fs.rm(join(this.#root, path), { recursive: true, force: true })
+    await this.#fs.rm(this.pathOf(path), { recursive: true, force: true })
   }
 }
 

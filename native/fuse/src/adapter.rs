@@ -11,8 +11,8 @@ use crate::caller::Callers;
 use crate::convert::{self, BLOCK_BYTES, TTL, attribute_ttl, entry_ttl, node, open_flags};
 use crate::directory::{Directories, Filling};
 use crate::error::Faults;
+use crate::flusher::Flusher;
 use crate::notify::{KernelCaches, this_thread_serves_requests};
-use crate::workers::Workers;
 use fuser::{
     AccessFlags, BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
     InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
@@ -56,7 +56,7 @@ pub(crate) struct Adapter {
     faults: Arc<Faults>,
     pub(crate) caches: CachesSlot,
     pub(crate) directories: Directories,
-    workers: Workers,
+    flusher: Flusher,
     /// Writes that came back from mappings.
     pub(crate) written_back: Arc<AtomicU64>,
     /// For each handle that was opened to append: one of the same file that does not. Pages that
@@ -72,13 +72,20 @@ impl Adapter {
         caches: CachesSlot,
         request_threads: usize,
     ) -> Self {
+        let flusher = {
+            let (vfs, faults) = (Arc::clone(&vfs), Arc::clone(&faults));
+            Flusher::new(request_threads, move || {
+                this_thread_serves_requests();
+                faults.answer("fsync", 0, || vfs.sync())
+            })
+        };
         Self {
             vfs,
             callers: Callers::new(origin),
             faults,
             caches,
             directories: Directories::default(),
-            workers: Workers::new(request_threads),
+            flusher,
             written_back: Arc::default(),
             in_place: RwLock::default(),
         }
@@ -140,21 +147,11 @@ impl Adapter {
 }
 
 impl Adapter {
-    /// Answers a request that waits for the disk, so that others are answered meanwhile.
-    fn durably(
-        &self,
-        operation: &'static str,
-        ino: INodeNo,
-        reply: ReplyEmpty,
-        work: impl FnOnce(&Vfs) -> Result<(), VfsError> + Send + 'static,
-    ) {
-        let (vfs, faults) = (Arc::clone(&self.vfs), Arc::clone(&self.faults));
-        self.workers.run(move || {
-            this_thread_serves_requests();
-            match faults.answer(operation, ino.0, || work(&vfs)) {
-                Ok(()) => reply.ok(),
-                Err(errno) => reply.error(errno),
-            }
+    /// Answers a request once everything acknowledged before it is durable.
+    fn flush_then(&self, reply: ReplyEmpty) {
+        self.flusher.run(move |flushed| match flushed {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
         });
     }
 }
@@ -495,10 +492,8 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn fsync(&self, _: &Request, ino: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.durably("fsync", ino, reply, move |vfs| {
-            vfs.fsync(HandleId(handle.0))
-        });
+    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        self.flush_then(reply);
     }
 
     fn opendir(&self, request: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -548,8 +543,8 @@ impl Filesystem for Adapter {
         reply.ok();
     }
 
-    fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.durably("fsyncdir", ino, reply, Vfs::sync);
+    fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        self.flush_then(reply);
     }
 
     fn statfs(&self, _: &Request, ino: INodeNo, reply: ReplyStatfs) {

@@ -21,11 +21,11 @@ mod directory;
 mod directory_requests;
 mod error;
 mod file_requests;
+mod flusher;
 mod inode_refresh;
 mod mount_table;
 mod notify;
 mod session;
-mod workers;
 
 pub use error::{Fault, FaultHook, MountError};
 pub use session::{Mount, MountEnd, MountOptions, THREADS_DEFAULT, mount};

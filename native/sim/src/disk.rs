@@ -1,13 +1,47 @@
-//! A disk that loses, tears and reorders what was not synced.
+//! A disk that loses, tears and reorders what was not synced, under all three parts of a store.
+//!
+//! The intent log and the segments are simulated; pages are LMDB's, in a file in memory whose writes
+//! and syncs come by here ([`crate::system_calls`]). One count, one fault and one power cut for all.
 
+use crate::file::File;
 use crate::random::Random;
-use lockstep_format::{PageId, SegmentId, Timestamp};
-use lockstep_store::{Clock, LogStore, PageStore, Parts, Result, SegmentStore, StoreError};
+use crate::sabotage::{Sabotage, sabotaged};
+use crate::system_calls::Watch;
+use lockstep_format::{SegmentId, Timestamp};
+use lockstep_store::{
+    Clock, LmdbPageStore, LogStore, Parts, Result, SegmentStore, Store, StoreError, StoreOptions,
+};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tempfile::TempDir;
 
-const SECTOR: usize = 512;
+/// How much of an I/O that does not come back well happened all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    Nothing,
+    /// Half of the bytes; a name without the sync of its directory.
+    Half,
+    /// All of it.
+    Whole,
+}
+
+impl Effect {
+    /// Each.
+    pub const ALL: [Self; 3] = [Self::Nothing, Self::Half, Self::Whole];
+
+    fn of(self, bytes: &[u8]) -> &[u8] {
+        match self {
+            Self::Nothing => &[],
+            Self::Half => &bytes[..bytes.len() / 2],
+            Self::Whole => bytes,
+        }
+    }
+}
 
 /// When something goes wrong; I/O is counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,174 +49,163 @@ pub enum Fault {
     /// Nothing.
     None,
     /// The machine or the process stops in the n-th I/O.
-    StopAt(u64),
+    StopAt(u64, Effect),
     /// The n-th I/O fails; those after it work.
-    FailAt(u64),
+    FailAt(u64, Effect),
+    /// From the n-th I/O on, the first write that needs space finds none; those after it do.
+    FullAt(u64),
 }
 
-/// Promises the disk breaks on purpose, to see that breaking them is noticed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lies {
-    /// Syncing the log does nothing.
-    pub log_sync: bool,
-    /// Syncing a segment does nothing.
-    pub segment_sync: bool,
-    /// A commit is not durable when it returns.
-    pub commit: bool,
+/// What a disk is like, for better or worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct World {
+    /// What reaches the disk whole or not at all.
+    pub sector_bytes: usize,
+    /// What an engine that were wrong would do.
+    pub sabotage: Option<Sabotage>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct File {
-    /// What a reader sees.
-    kernel: Vec<u8>,
-    /// What is on the disk for sure.
-    durable: Vec<u8>,
-    /// Written since the last sync.
-    pending: Vec<(usize, Vec<u8>)>,
-}
-
-fn place(image: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
-    if image.len() < offset + bytes.len() {
-        image.resize(offset + bytes.len(), 0);
-    }
-    image[offset..offset + bytes.len()].copy_from_slice(bytes);
-}
-
-impl File {
-    fn write(&mut self, offset: usize, bytes: &[u8]) {
-        place(&mut self.kernel, offset, bytes);
-        self.pending.push((offset, bytes.to_vec()));
-    }
-
-    fn sync(&mut self) {
-        self.pending.clear();
-        self.durable.clone_from(&self.kernel);
-    }
-
-    /// What a power cut leaves.
-    fn cut(&self, random: &mut Random) -> Self {
-        let mut image = self.durable.clone();
-        let kept = [0, 50, 90, 100][random.below(4) as usize];
-        let mut sectors = Vec::new();
-        for (offset, bytes) in &self.pending {
-            let mut at = 0;
-            while at < bytes.len() {
-                let room = SECTOR - (offset + at) % SECTOR;
-                let end = (at + room).min(bytes.len());
-                sectors.push((offset + at, &bytes[at..end]));
-                at = end;
-            }
-        }
-        // Any order: a later write of a sector may be lost while an earlier one arrives.
-        for index in (1..sectors.len()).rev() {
-            if random.chance(30) {
-                sectors.swap(index, random.below(index as u64 + 1) as usize);
-            }
-        }
-        for (offset, bytes) in sectors {
-            if random.chance(kept) {
-                place(&mut image, offset, bytes);
-            }
-        }
+impl Default for World {
+    fn default() -> Self {
         Self {
-            kernel: image.clone(),
-            durable: image,
-            pending: Vec::new(),
+            sector_bytes: 512,
+            sabotage: None,
         }
     }
 }
 
-/// The pages and the commit record.
-#[derive(Clone, Debug, Default)]
-struct Image {
-    pages: BTreeMap<PageId, Vec<u8>>,
-    meta: Option<Vec<u8>>,
+/// The folder of the page file.
+#[derive(Debug)]
+struct PageFolder {
+    _watch: Watch,
+    dir: TempDir,
 }
 
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
+    world: World,
     random: Random,
     logs: [File; 2],
     segments: BTreeMap<SegmentId, File>,
-    image: Image,
-    /// What a cut leaves of the pages, if the disk lies about commits.
-    image_before: Option<Image>,
+    /// Their names are not on the disk for sure.
+    unsure: BTreeSet<SegmentId>,
+    /// Removed, but not on the disk for sure.
+    removed: BTreeMap<SegmentId, File>,
+    pages: File,
+    page_folder: Option<PageFolder>,
+    page_folder_synced: bool,
     operations: u64,
     fault: Fault,
     stopped: bool,
-    lies: Lies,
     seconds: i64,
 }
 
+pub(crate) type Shared = Mutex<Inner>;
+
 /// A simulated disk, with its clock.
 #[derive(Clone, Debug)]
-pub struct Disk(Arc<Mutex<Inner>>);
+pub struct Disk(pub(crate) Arc<Shared>);
 
-fn failed() -> StoreError {
-    StoreError::Io {
-        what: "simulated I/O",
-        source: std::io::Error::from_raw_os_error(5),
-    }
-}
-
-/// How an I/O goes.
-enum Fate {
-    Done,
-    /// It fails, having had its effect or not.
-    Failed {
-        applied: bool,
-    },
+fn failed(errno: Errno) -> StoreError {
+    StoreError::io("simulated I/O")(errno.into())
 }
 
 impl Inner {
-    fn fate(&mut self) -> Result<Fate> {
+    /// Counts an I/O and does as much of it as the fault leaves. `grows`: it needs space.
+    fn perform(
+        &mut self,
+        grows: bool,
+        effect: impl FnOnce(&mut Self, Effect),
+    ) -> std::result::Result<(), Errno> {
         if self.stopped {
-            return Err(failed());
+            return Err(Errno::IO);
         }
         self.operations += 1;
-        let applied = self.random.chance(50);
-        match self.fault {
-            Fault::StopAt(n) if n == self.operations => {
+        let (amount, result) = match self.fault {
+            Fault::StopAt(n, amount) if n == self.operations => {
                 self.stopped = true;
-                Ok(Fate::Failed { applied })
+                (amount, Err(Errno::IO))
             }
-            Fault::FailAt(n) if n == self.operations => Ok(Fate::Failed { applied }),
-            _ => Ok(Fate::Done),
+            Fault::FailAt(n, amount) if n == self.operations => (amount, Err(Errno::IO)),
+            Fault::FullAt(n) if n <= self.operations && grows => {
+                self.fault = Fault::None;
+                (Effect::Half, Err(Errno::NOSPC))
+            }
+            _ => (Effect::Whole, Ok(())),
+        };
+        if amount != Effect::Nothing {
+            effect(self, amount);
         }
+        result
     }
 
-    /// Does a write-like I/O.
-    fn perform(&mut self, effect: impl FnOnce(&mut Self)) -> Result<()> {
-        match self.fate()? {
-            Fate::Done => {
-                effect(self);
-                Ok(())
+    /// Like [`Inner::perform`], of what is done whole or not at all.
+    fn perform_whole(&mut self, effect: impl FnOnce(&mut Self)) -> std::result::Result<(), Errno> {
+        self.perform(false, |inner, amount| {
+            if amount == Effect::Whole {
+                effect(inner);
             }
-            Fate::Failed { applied } => {
-                if applied {
-                    effect(self);
-                }
-                Err(failed())
-            }
-        }
+        })
+    }
+}
+
+/// Memory that is a file system, where there is one.
+fn temporary() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        memory.to_owned()
+    } else {
+        std::env::temp_dir()
     }
 }
 
 impl Disk {
-    /// An empty disk.
-    pub fn new(seed: u64, lies: Lies) -> Self {
-        Self(Arc::new(Mutex::new(Inner {
+    /// A disk with a store that was just made.
+    pub fn new(seed: u64, world: World) -> Result<Self> {
+        let disk = Self::with_pages(seed, world, &[])?;
+        LmdbPageStore::create(&disk.page_folder())?;
+        let inner = disk.0.lock();
+        let durable = inner.page_folder_synced && inner.pages.is_durable();
+        assert!(
+            durable,
+            "an empty page store is not durable when it is made"
+        );
+        drop(inner);
+        Ok(disk)
+    }
+
+    fn with_pages(seed: u64, world: World, pages: &[u8]) -> Result<Self> {
+        let made = tempfile::Builder::new()
+            .prefix("lockstep-sim-")
+            .tempdir_in(temporary());
+        let dir = made.map_err(StoreError::io("make a folder"))?;
+        let file = dir.path().join("data.mdb");
+        std::fs::write(&file, pages).map_err(StoreError::io("write the page file"))?;
+        let disk = Self(Arc::new(Mutex::new(Inner {
+            world,
             random: Random::new(seed),
             logs: Default::default(),
             segments: BTreeMap::new(),
-            image: Image::default(),
-            image_before: None,
+            unsure: BTreeSet::new(),
+            removed: BTreeMap::new(),
+            pages: File::on_disk(pages.to_vec()),
+            page_folder: None,
+            page_folder_synced: false,
             operations: 0,
             fault: Fault::None,
             stopped: false,
-            lies,
             seconds: 1_000_000_000,
-        })))
+        })));
+        let watch = Watch::new(dir.path(), &file, &disk);
+        let watch = watch.map_err(StoreError::io("look at the page file"))?;
+        disk.0.lock().page_folder = Some(PageFolder { _watch: watch, dir });
+        Ok(disk)
+    }
+
+    fn page_folder(&self) -> PathBuf {
+        let inner = self.0.lock();
+        let folder = inner.page_folder.as_ref();
+        folder.map_or_else(PathBuf::new, |folder| folder.dir.path().to_owned())
     }
 
     /// Counts I/O from 1 again and plans a fault.
@@ -202,47 +225,111 @@ impl Disk {
         self.0.lock().stopped
     }
 
-    /// What the next process finds: after a power cut, or (`power` false) after a kill.
-    #[must_use]
-    pub fn restart(&self, power: bool) -> Self {
+    /// What the next process finds: after a power cut, or (`power` false) after a kill. The store
+    /// must have been dropped.
+    pub fn restart(&self, power: bool) -> Result<Self> {
         let mut inner = self.0.lock();
         let inner = &mut *inner;
+        inner.assert_pages_recorded();
+        let sector_bytes = inner.world.sector_bytes;
         let random = &mut inner.random;
         let mut left = |file: &File| {
             if power {
-                file.cut(random)
+                file.cut(random, sector_bytes)
             } else {
                 file.clone()
             }
         };
         let logs = [left(&inner.logs[0]), left(&inner.logs[1])];
-        let segments = inner
+        let pages = left(&inner.pages);
+        let mut segments: BTreeMap<_, _> = inner
             .segments
             .iter()
             .map(|(id, file)| (*id, left(file)))
             .collect();
-        let image = match &inner.image_before {
-            Some(before) if power && inner.random.chance(50) => before.clone(),
-            _ => inner.image.clone(),
-        };
-        let seed = inner.random.any();
-        let disk = Self::new(seed, inner.lies);
+        let mut removed: BTreeMap<_, _> = inner
+            .removed
+            .iter()
+            .map(|(id, file)| (*id, left(file)))
+            .collect();
+        let mut unsure = inner.unsure.clone();
+        if power {
+            segments.retain(|id, _| !unsure.contains(id) || inner.random.chance(50));
+            removed.retain(|id, _| !segments.contains_key(id) && inner.random.chance(50));
+            segments.append(&mut removed);
+            unsure.clear();
+        }
+        let disk = Self::with_pages(inner.random.any(), inner.world, pages.bytes())?;
         {
             let mut next = disk.0.lock();
-            (next.logs, next.segments, next.image) = (logs, segments, image);
+            (next.logs, next.pages) = (logs, pages);
+            (next.segments, next.unsure, next.removed) = (segments, unsure, removed);
             next.seconds = inner.seconds;
         }
-        disk
+        Ok(disk)
     }
 
-    /// The parts of a store on this disk.
-    pub fn parts(&self) -> Parts {
-        Parts {
-            pages: Box::new(self.clone()),
+    /// Opens the store on this disk.
+    pub fn open(&self) -> Result<Arc<Store>> {
+        let options = StoreOptions {
+            cache_bytes: 1 << 20,
+            read_only: false,
+        };
+        let parts = Parts {
+            pages: Box::new(LmdbPageStore::open(&self.page_folder())?),
             segments: Box::new(self.clone()),
             log: Box::new(self.clone()),
             clock: Box::new(self.clone()),
-        }
+        };
+        let sabotage = self.0.lock().world.sabotage;
+        Store::open_parts(&options, sabotaged(parts, sabotage))
+    }
+
+    pub(crate) fn write_pages(
+        &self,
+        fd: BorrowedFd<'_>,
+        at: u64,
+        bytes: &[u8],
+        through: bool,
+    ) -> std::result::Result<(), Errno> {
+        let mut inner = self.0.lock();
+        let grows = at as usize + bytes.len() > inner.pages.bytes().len();
+        let mut written = Ok(0);
+        inner.perform(grows, |inner, amount| {
+            let bytes = amount.of(bytes);
+            written = rustix::io::pwrite(fd, bytes, at);
+            if through && amount == Effect::Whole {
+                inner.pages.write_through(at as usize, bytes);
+            } else {
+                inner.pages.write(at as usize, bytes);
+            }
+        })?;
+        written.map(|_| ())
+    }
+
+    pub(crate) fn sync_pages(&self) -> std::result::Result<(), Errno> {
+        self.0.lock().perform_whole(|inner| {
+            if inner.world.sabotage != Some(Sabotage::PageSyncForgotten) {
+                inner.pages.sync();
+            }
+        })
+    }
+
+    pub(crate) fn sync_page_folder(&self) {
+        self.0.lock().page_folder_synced = true;
+    }
+}
+
+impl Inner {
+    /// A write that went around us would make every image of a power cut a lie.
+    fn assert_pages_recorded(&self) {
+        let path = self
+            .page_folder
+            .as_ref()
+            .map(|folder| folder.dir.path().join("data.mdb"));
+        let found = path.and_then(|path| std::fs::read(path).ok());
+        let same = found.as_deref() == Some(self.pages.bytes());
+        assert!(same, "the page file is not what was written to it");
     }
 }
 
@@ -264,9 +351,13 @@ impl Clock for Disk {
 
 impl LogStore for Disk {
     fn write(&self, file: usize, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.0
-            .lock()
-            .perform(|inner| inner.logs[file].write(offset as usize, bytes))
+        let mut inner = self.0.lock();
+        let start = offset as usize;
+        let grows = start + bytes.len() > inner.logs[file].bytes().len();
+        let done = inner.perform(grows, |inner, amount| {
+            inner.logs[file].write(start, amount.of(bytes));
+        });
+        done.map_err(failed)
     }
 
     fn prepare(&self, _: usize, _: u64) -> Result<()> {
@@ -275,19 +366,16 @@ impl LogStore for Disk {
     }
 
     fn sync(&self, file: usize) -> Result<()> {
-        self.0.lock().perform(|inner| {
-            if !inner.lies.log_sync {
-                inner.logs[file].sync();
-            }
-        })
+        let mut inner = self.0.lock();
+        inner
+            .perform_whole(|inner| inner.logs[file].sync())
+            .map_err(failed)
     }
 
     fn read(&self, file: usize, offset: u64, into: &mut [u8]) -> Result<usize> {
         let inner = self.0.lock();
-        let bytes = inner.logs[file]
-            .kernel
-            .get(offset as usize..)
-            .unwrap_or_default();
+        let bytes = inner.logs[file].bytes();
+        let bytes = bytes.get(offset as usize..).unwrap_or_default();
         let count = bytes.len().min(into.len());
         into[..count].copy_from_slice(&bytes[..count]);
         Ok(count)
@@ -296,59 +384,61 @@ impl LogStore for Disk {
 
 impl SegmentStore for Disk {
     fn create(&self, segment: SegmentId) -> Result<()> {
-        self.0.lock().perform(|inner| {
+        let done = self.0.lock().perform(true, |inner, amount| {
             inner.segments.insert(segment, File::default());
-        })
+            inner.unsure.insert(segment);
+            if amount == Effect::Whole {
+                // The sync of the directory is that of all its names.
+                inner.unsure.clear();
+                inner.removed.clear();
+            }
+        });
+        done.map_err(failed)
     }
 
     fn write(&self, segment: SegmentId, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.0.lock().perform(|inner| {
+        let done = self.0.lock().perform(true, |inner, amount| {
             if let Some(file) = inner.segments.get_mut(&segment) {
-                file.write(offset as usize, bytes);
+                file.write(offset as usize, amount.of(bytes));
             }
-        })
+        });
+        done.map_err(failed)
     }
 
     fn read(&self, segment: SegmentId, offset: u64, into: &mut [u8]) -> Result<()> {
         let inner = self.0.lock();
-        let file = inner.segments.get(&segment).ok_or_else(failed)?;
+        let file = inner.segments.get(&segment).ok_or(failed(Errno::NOENT))?;
         let start = offset as usize;
-        let bytes = file
-            .kernel
-            .get(start..start + into.len())
-            .ok_or_else(failed)?;
-        into.copy_from_slice(bytes);
+        let bytes = file.bytes().get(start..start + into.len());
+        into.copy_from_slice(bytes.ok_or(failed(Errno::IO))?);
         Ok(())
     }
 
     fn sync(&self, segment: SegmentId) -> Result<()> {
-        self.0.lock().perform(|inner| {
-            if let Some(file) = inner.segments.get_mut(&segment)
-                && !inner.lies.segment_sync
-            {
+        let done = self.0.lock().perform_whole(|inner| {
+            if let Some(file) = inner.segments.get_mut(&segment) {
                 file.sync();
             }
-        })
+        });
+        done.map_err(failed)
     }
 
     fn punch(&self, segment: SegmentId, offset: u64, length: u64) -> Result<()> {
-        // At once and for good: the worst time for whoever still needs the bytes.
-        self.0.lock().perform(|inner| {
+        let done = self.0.lock().perform_whole(|inner| {
             if let Some(file) = inner.segments.get_mut(&segment) {
-                let zeros = vec![0; length as usize];
-                place(&mut file.kernel, offset as usize, &zeros);
-                place(&mut file.durable, offset as usize, &zeros);
-                file.pending.push((offset as usize, zeros));
+                file.punch(offset as usize, length as usize);
             }
-        })
+        });
+        done.map_err(failed)
     }
 
     fn seal(&self, segment: SegmentId, length: u64) -> Result<()> {
-        self.0.lock().perform(|inner| {
+        let done = self.0.lock().perform_whole(|inner| {
             if let Some(file) = inner.segments.get_mut(&segment) {
-                file.kernel.resize(length as usize, 0);
+                file.resize(length as usize);
             }
-        })
+        });
+        done.map_err(failed)
     }
 
     fn list(&self) -> Result<Vec<SegmentId>> {
@@ -356,58 +446,11 @@ impl SegmentStore for Disk {
     }
 
     fn remove(&self, segment: SegmentId) -> Result<()> {
-        self.0.lock().perform(|inner| {
-            inner.segments.remove(&segment);
-        })
-    }
-}
-
-impl PageStore for Disk {
-    fn get(&self, page: PageId) -> Result<Option<Vec<u8>>> {
-        Ok(self.0.lock().image.pages.get(&page).cloned())
-    }
-
-    fn meta(&self) -> Result<Option<Vec<u8>>> {
-        Ok(self.0.lock().image.meta.clone())
-    }
-
-    fn commit(
-        &self,
-        puts: &mut dyn Iterator<Item = (PageId, Vec<u8>)>,
-        deletes: &[PageId],
-        meta: &[u8],
-    ) -> Result<()> {
-        let puts: Vec<_> = puts.collect();
-        self.0.lock().perform(|inner| {
-            inner.image_before = inner.lies.commit.then(|| inner.image.clone());
-            for page in deletes {
-                inner.image.pages.remove(page);
+        let done = self.0.lock().perform_whole(|inner| {
+            if let Some(file) = inner.segments.remove(&segment) {
+                inner.removed.insert(segment, file);
             }
-            inner.image.pages.extend(puts);
-            inner.image.meta = Some(meta.to_vec());
-        })
+        });
+        done.map_err(failed)
     }
-
-    fn list(&self, each: &mut dyn FnMut(PageId, &[u8])) -> Result<()> {
-        let inner = self.0.lock();
-        inner
-            .image
-            .pages
-            .iter()
-            .for_each(|(id, bytes)| each(*id, bytes));
-        Ok(())
-    }
-
-    fn size_bytes(&self) -> Result<u64> {
-        Ok(self
-            .0
-            .lock()
-            .image
-            .pages
-            .values()
-            .map(|bytes| bytes.len() as u64)
-            .sum())
-    }
-
-    fn close(&self) {}
 }

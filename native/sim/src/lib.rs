@@ -14,6 +14,9 @@
 //! Everything follows from one seed. The same seed gives the same run.
 
 pub mod disk;
+mod file;
 pub mod model;
 pub mod random;
 pub mod run;
+pub mod sabotage;
+mod system_calls;

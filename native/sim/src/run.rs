@@ -1,9 +1,10 @@
 //! One run: operations, a fault, recovery, judgement; again and again on the same disk.
 
-use crate::disk::{Disk, Fault, Lies};
+use crate::disk::{Disk, Effect, Fault, World};
 use crate::model::{Model, Operation, perform};
 use crate::random::Random;
-use lockstep_store::{Store, StoreOptions};
+use lockstep_format::ViewId;
+use lockstep_store::{Store, StoreError};
 use std::sync::Arc;
 
 /// What kind of fault a run deals out.
@@ -13,8 +14,37 @@ pub enum Kind {
     PowerCut,
     /// Kills of the process.
     Kill,
-    /// One I/O fails, then the process is killed.
+    /// One I/O fails; nothing more may be changed. Then a power cut or a kill.
     Failure,
+    /// A write finds no space; the store goes on. Then a power cut or a kill.
+    FullDisk,
+}
+
+impl Kind {
+    /// All of them, by name.
+    pub const ALL: [(&str, Self); 4] = [
+        ("power-cut", Self::PowerCut),
+        ("kill", Self::Kill),
+        ("failure", Self::Failure),
+        ("full-disk", Self::FullDisk),
+    ];
+
+    fn fault(self, at: u64, effect: Effect) -> Fault {
+        match self {
+            Self::PowerCut | Self::Kill => Fault::StopAt(at, effect),
+            Self::Failure => Fault::FailAt(at, effect),
+            Self::FullDisk => Fault::FullAt(at),
+        }
+    }
+
+    /// Whether the end is a power cut.
+    fn cuts_power(self, random: &mut Random) -> bool {
+        match self {
+            Self::PowerCut => true,
+            Self::Kill => false,
+            Self::Failure | Self::FullDisk => random.chance(50),
+        }
+    }
 }
 
 /// What a run came to.
@@ -31,6 +61,7 @@ pub struct Outcome {
 }
 
 /// States the store may be in after a stop.
+#[derive(Clone)]
 struct History {
     /// The state behind each acknowledged operation since the last recovery.
     states: Vec<Model>,
@@ -40,114 +71,209 @@ struct History {
     pending: Option<Operation>,
 }
 
-/// Runs `stops` faults of `kind` from `seed`.
-pub fn run(seed: u64, kind: Kind, stops: u64, lies: Lies) -> Outcome {
-    let mut random = Random::new(seed);
-    let mut outcome = Outcome::default();
-    let mut disk = Disk::new(random.any(), lies);
-    let mut model = Model::new();
-    while outcome.stops < stops && outcome.violation.is_none() {
-        let recovered = recover(&mut disk, &mut random, kind, &mut outcome);
-        let Some(store) = recovered else {
-            return outcome;
-        };
-        let (history, base) = operate(&store, &disk, &mut random, kind, model, &mut outcome);
-        drop(store);
-        outcome.stops += 1;
-        disk = disk.restart(kind == Kind::PowerCut);
-        model = judge(&disk, &history, kind, &mut outcome).unwrap_or(base);
-        outcome.fingerprint = outcome.fingerprint.rotate_left(7) ^ random.any();
+impl History {
+    fn new(model: Model) -> Self {
+        Self {
+            states: vec![model],
+            durable: 0,
+            pending: None,
+        }
     }
+
+    fn last(&self) -> &Model {
+        &self.states[self.states.len() - 1]
+    }
+}
+
+/// The result of a step, or what was promised and not kept.
+type Kept<T> = std::result::Result<T, String>;
+
+fn not_kept(what: &str) -> impl FnOnce(StoreError) -> String {
+    move |error| format!("{what}: {error}")
+}
+
+/// Runs `stops` faults of `kind` from `seed`.
+pub fn run(seed: u64, kind: Kind, stops: u64, world: World) -> Outcome {
+    let mut outcome = Outcome::default();
+    outcome.violation = stop_again_and_again(seed, kind, stops, world, &mut outcome).err();
     outcome
 }
 
-fn options() -> StoreOptions {
-    StoreOptions {
-        cache_bytes: 1 << 20,
-        read_only: false,
+fn stop_again_and_again(
+    seed: u64,
+    kind: Kind,
+    stops: u64,
+    world: World,
+    outcome: &mut Outcome,
+) -> Kept<()> {
+    let mut random = Random::new(seed);
+    let mut disk = Disk::new(random.any(), world).map_err(not_kept("a store cannot be made"))?;
+    let mut model = Model::new();
+    while outcome.stops < stops {
+        let store = recover(&mut disk, &mut random, kind)?;
+        let at = 1 + random.below(160);
+        let effect = Effect::ALL[random.below(3) as usize];
+        disk.plan(kind.fault(at, effect));
+        let length = if kind == Kind::FullDisk {
+            20 + random.below(100)
+        } else {
+            400
+        };
+        let mut history = History::new(model);
+        operate(&store, &mut random, length, &mut history, outcome)?;
+        drop_killed(&disk, store);
+        let power = kind.cuts_power(&mut random);
+        model = judge(&mut disk, &history, power, outcome)?;
+        outcome.fingerprint = outcome.fingerprint.rotate_left(7) ^ random.any();
     }
+    Ok(())
+}
+
+/// Stops at every I/O of a short workload, the first time in the first, then in the second, and so
+/// on; each with no, half and all of its effect. `kind` as for [`run`].
+pub fn exhaust(seed: u64, kind: Kind, world: World) -> Outcome {
+    let mut outcome = Outcome::default();
+    outcome.violation = stop_everywhere(seed, kind, world, &mut outcome).err();
+    outcome
+}
+
+fn stop_everywhere(seed: u64, kind: Kind, world: World, outcome: &mut Outcome) -> Kept<()> {
+    let mut random = Random::new(seed);
+    let cannot = "a store cannot be made";
+    let disk = Disk::new(random.any(), world).map_err(not_kept(cannot))?;
+    let mut before = History::new(Model::new());
+    let store = disk.open().map_err(not_kept(cannot))?;
+    operate(&store, &mut random, 12, &mut before, outcome)?;
+    // What the log holds when the workload begins is recovered within it.
+    drop_killed(&disk, store);
+    for effect in Effect::ALL {
+        for at in 1.. {
+            let mut disk = disk.restart(false).map_err(not_kept("no restart"))?;
+            disk.plan(kind.fault(at, effect));
+            let history = match disk.open() {
+                Ok(store) => use_and_close(&store, &mut random.clone(), &before, outcome)?,
+                Err(_) => before.clone(),
+            };
+            let reached = disk.operations() >= at;
+            let power = kind.cuts_power(&mut random.clone());
+            judge(&mut disk, &history, power, outcome)
+                .map_err(|what| format!("I/O {at}, {effect:?} of it done: {what}"))?;
+            if !reached {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A workload on a store that is as `before` left it, to its orderly end if that is reached.
+fn use_and_close(
+    store: &Store,
+    random: &mut Random,
+    before: &History,
+    outcome: &mut Outcome,
+) -> Kept<History> {
+    let mut history = History::new(before.last().clone());
+    operate(store, random, 16, &mut history, outcome)?;
+    if history.pending.is_none() && store.close().is_ok() {
+        history.durable = history.states.len() - 1;
+    }
+    Ok(history)
+}
+
+/// Drops a store as a kill would: nothing is written any more.
+fn drop_killed(disk: &Disk, store: Arc<Store>) {
+    disk.plan(Fault::StopAt(1, Effect::Nothing));
+    drop(store);
 }
 
 /// Opens the store, after stops within recovery itself now and then.
-fn recover(
-    disk: &mut Disk,
-    random: &mut Random,
-    kind: Kind,
-    outcome: &mut Outcome,
-) -> Option<Arc<Store>> {
+fn recover(disk: &mut Disk, random: &mut Random, kind: Kind) -> Kept<Arc<Store>> {
     for _ in 0..3 {
         let fault = if random.chance(30) {
-            Fault::StopAt(1 + random.below(6))
+            Fault::StopAt(1 + random.below(10), Effect::ALL[random.below(3) as usize])
         } else {
             Fault::None
         };
         disk.plan(fault);
-        match Store::open_parts(&options(), disk.parts()) {
-            Ok(store) if !disk.stopped() => return Some(store),
+        match disk.open() {
+            Ok(store) if !disk.stopped() => return Ok(store),
             Ok(_) => {}
             Err(_) if disk.stopped() => {}
-            Err(error) => {
-                outcome.violation = Some(format!("the store does not open: {error}"));
-                return None;
-            }
+            Err(error) => return Err(not_kept("the store does not open")(error)),
         }
-        *disk = disk.restart(kind == Kind::PowerCut);
+        let power = kind.cuts_power(random);
+        *disk = disk.restart(power).map_err(not_kept("no restart"))?;
     }
     disk.plan(Fault::None);
-    match Store::open_parts(&options(), disk.parts()) {
-        Ok(store) => Some(store),
-        Err(error) => {
-            outcome.violation = Some(format!("the store does not open: {error}"));
-            None
+    disk.open().map_err(not_kept("the store does not open"))
+}
+
+/// Operations until the fault has struck for good. Notes what may be found afterwards.
+fn operate(
+    store: &Store,
+    random: &mut Random,
+    length: u64,
+    history: &mut History,
+    outcome: &mut Outcome,
+) -> Kept<()> {
+    for _ in 0..length {
+        let operation = history.last().choose(random);
+        match perform(store, &operation) {
+            Ok(view) => {
+                let mut next = history.last().clone();
+                next.apply(&operation, view);
+                outcome.acknowledged += 1;
+                outcome.fingerprint = outcome.fingerprint.wrapping_mul(31) ^ u64::from(view);
+                history.states.push(next);
+                if matches!(operation, Operation::Sync | Operation::Maintain) {
+                    history.durable = history.states.len() - 1;
+                }
+            }
+            // It was undone; the store goes on.
+            Err(error) if error.code() == "ENOSPC" => {
+                holds(store, history.last(), "after a write that found no space")?;
+            }
+            Err(_) => {
+                refuses_changes(store, history.last())?;
+                // It may have happened. Nothing else may be done before that is known.
+                history.pending = Some(operation);
+                break;
+            }
         }
+    }
+    Ok(())
+}
+
+fn holds(store: &Store, model: &Model, when: &str) -> Kept<()> {
+    match model.compare(store) {
+        Ok(None) => Ok(()),
+        Ok(Some(difference)) => Err(format!("{when}, read back: {difference}")),
+        Err(error) => Err(format!("{when}, reads fail: {error}")),
     }
 }
 
-/// Operations until the fault has struck. Returns what may be found afterwards.
-fn operate(
-    store: &Store,
-    disk: &Disk,
-    random: &mut Random,
-    kind: Kind,
-    model: Model,
-    outcome: &mut Outcome,
-) -> (History, Model) {
-    let at = 1 + random.below(120);
-    disk.plan(if kind == Kind::Failure {
-        Fault::FailAt(at)
-    } else {
-        Fault::StopAt(at)
-    });
-    let mut history = History {
-        states: vec![model.clone()],
-        durable: 0,
-        pending: None,
-    };
-    let mut current = model;
-    for _ in 0..400 {
-        let operation = current.choose(random);
-        let Ok(view) = perform(store, &operation) else {
-            // It may have happened. Nothing else may be done before that is known.
-            history.pending = Some(operation);
-            break;
-        };
-        current.apply(&operation, view);
-        outcome.acknowledged += 1;
-        outcome.fingerprint = outcome.fingerprint.wrapping_mul(31) ^ u64::from(view);
-        history.states.push(current.clone());
-        if matches!(operation, Operation::Sync | Operation::Maintain) {
-            history.durable = history.states.len() - 1;
+/// After a failure the store takes no change, and shows everything acknowledged before.
+fn refuses_changes(store: &Store, model: &Model) -> Kept<()> {
+    for operation in [
+        Operation::Sync,
+        Operation::Maintain,
+        Operation::Put(ViewId::ROOT, Vec::new()),
+    ] {
+        if perform(store, &operation).is_ok() {
+            return Err(format!("a store that has failed did {operation:?}"));
         }
     }
-    (history, current)
+    holds(store, model, "after a failure")
 }
 
 /// The states that the operation under way may have led to: which view it gave to what it made is
 /// known only from what is found.
 fn pending_states(store: &Store, history: &History) -> Vec<Model> {
-    let (Some(operation), Some(last)) = (&history.pending, history.states.last()) else {
+    let Some(operation) = &history.pending else {
         return Vec::new();
     };
+    let last = history.last();
     let found = last.views_beside(store).unwrap_or_default();
     let views = found.into_iter().chain([0]);
     let with = |view| {
@@ -158,22 +284,16 @@ fn pending_states(store: &Store, history: &History) -> Vec<Model> {
     views.map(with).collect()
 }
 
-/// Compares what is found with what may be. Returns the state that was found.
-fn judge(disk: &Disk, history: &History, kind: Kind, outcome: &mut Outcome) -> Option<Model> {
-    disk.plan(Fault::None);
-    let store = match Store::open_parts(&options(), disk.parts()) {
-        Ok(store) => store,
-        Err(error) => {
-            outcome.violation = Some(format!("the store does not open: {error}"));
-            return None;
-        }
-    };
+/// Restarts, and compares what is found with what may be. Returns the state that was found.
+fn judge(disk: &mut Disk, history: &History, power: bool, outcome: &mut Outcome) -> Kept<Model> {
+    outcome.stops += 1;
+    *disk = disk.restart(power).map_err(not_kept("no restart"))?;
+    let store = disk.open().map_err(not_kept("the store does not open"))?;
     let problems = store.check_open().problems;
     if !problems.is_empty() {
-        outcome.violation = Some(format!("the store is damaged: {problems:?}"));
-        return None;
+        return Err(format!("the store is damaged: {problems:?}"));
     }
-    let first = if kind == Kind::PowerCut {
+    let first = if power {
         history.durable
     } else {
         history.states.len() - 1
@@ -182,12 +302,11 @@ fn judge(disk: &Disk, history: &History, kind: Kind, outcome: &mut Outcome) -> O
     let pending = pending_states(&store, history);
     for state in history.states[first..].iter().chain(&pending).rev() {
         match state.compare(&store) {
-            Ok(None) => return Some(state.clone()),
+            Ok(None) => return Ok(state.clone()),
             Ok(Some(difference)) => differences.push(difference),
             Err(error) => differences.push(error.to_string()),
         }
     }
     differences.truncate(3);
-    outcome.violation = Some(format!("no state that was acknowledged: {differences:?}"));
-    None
+    Err(format!("no state that was acknowledged: {differences:?}"))
 }

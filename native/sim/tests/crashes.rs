@@ -1,7 +1,7 @@
 //! Crashes, kills and failing I/O, from fresh seeds; `SIM_SEED` replays one, `SIM_RUNS` sets how many.
 #![allow(clippy::print_stdout, reason = "a random test prints its seed")]
 
-use lockstep_sim::disk::Lies;
+use lockstep_sim::disk::World;
 use lockstep_sim::run::{Kind, Outcome, run};
 use std::hash::{BuildHasher, RandomState};
 
@@ -25,7 +25,7 @@ fn check(kind: Kind, default_runs: u64) {
     let mut stops = 0;
     let mut acknowledged = 0;
     for seed in seeds(default_runs) {
-        let outcome = run(seed, kind, 10, Lies::default());
+        let outcome = run(seed, kind, 10, World::default());
         let replay =
             format!("seed={seed:#x}; replay: SIM_SEED={seed:#x} cargo test -p lockstep-sim");
         assert_eq!(outcome.violation, None, "{kind:?}, {replay}");
@@ -51,38 +51,15 @@ fn a_failing_io_loses_nothing_acknowledged() {
 }
 
 #[test]
+fn a_full_disk_loses_nothing_acknowledged() {
+    check(Kind::FullDisk, 20);
+}
+
+#[test]
 fn one_seed_gives_one_run() {
-    let twice = |kind| -> [Outcome; 2] { [(); 2].map(|()| run(7, kind, 10, Lies::default())) };
-    for kind in [Kind::PowerCut, Kind::Kill, Kind::Failure] {
+    let twice = |kind| -> [Outcome; 2] { [(); 2].map(|()| run(7, kind, 10, World::default())) };
+    for (_, kind) in Kind::ALL {
         let [first, second] = twice(kind);
         assert_eq!(first, second);
     }
-}
-
-fn caught(lies: Lies) -> bool {
-    (0..60).any(|seed| run(seed, Kind::PowerCut, 10, lies).violation.is_some())
-}
-
-#[test]
-fn a_log_that_is_not_synced_is_caught() {
-    assert!(caught(Lies {
-        log_sync: true,
-        ..Lies::default()
-    }));
-}
-
-#[test]
-fn bytes_that_are_not_durable_before_their_root_are_caught() {
-    assert!(caught(Lies {
-        segment_sync: true,
-        ..Lies::default()
-    }));
-}
-
-#[test]
-fn a_commit_that_is_not_durable_is_caught() {
-    assert!(caught(Lies {
-        commit: true,
-        ..Lies::default()
-    }));
 }

@@ -36,6 +36,8 @@ pub(crate) struct Grace {
 /// A segment that gets no more chunks, with the footer that lists those it has.
 struct Sealed {
     segment: SegmentId,
+    /// Ranges that belong to no chunk: freed, or staged and then not used.
+    gaps: Vec<FreedChunk>,
     footer_at: u64,
     footer: Vec<u8>,
 }
@@ -47,11 +49,10 @@ impl Store {
     /// Any error but a full disk closes the store: nobody knows what the disk holds.
     pub(crate) fn commit(&self) -> Result<()> {
         let _one = self.committing.lock();
-        let result = self.commit_alone();
-        if let Err(error) = &result
-            && error.errno() != NO_SPACE
-        {
-            self.fail(error);
+        let result = self.commit_alone().and_then(|()| self.measure_space());
+        match &result {
+            Err(error) if !error.is_no_space() => self.fail(error),
+            other => self.space.committed(other.is_ok()),
         }
         self.committed.notify_all();
         result
@@ -67,6 +68,8 @@ impl Store {
                 return Ok(());
             }
             for seal in &sealed {
+                // Not sooner: the published tree may still reach what this one does not.
+                state.freed.extend(&seal.gaps);
                 let account = state.segments.entry(seal.segment).or_default();
                 account.sealed = true;
                 state.dirty_segments.insert(seal.segment);
@@ -93,18 +96,27 @@ impl Store {
         self.give_back()
     }
 
-    /// Writes the footers of segments to which nothing can be added any more.
+    /// Writes the footers of segments to which nothing can be added any more. One for which there
+    /// is no space waits: no commit, and so no deleting, depends on it.
     fn seal_full_segments(&self) -> Result<Vec<Sealed>> {
         let mut list = Vec::new();
         for segment in self.segments.take_sealable() {
             let sealed = self.read_state(|reader| footer(reader, segment))?;
-            let store = self.segments.store();
-            store.write(segment, sealed.footer_at, &sealed.footer)?;
-            store.seal(segment, sealed.footer_at + sealed.footer.len() as u64)?;
-            store.sync(segment)?;
-            list.push(sealed);
+            match self.write_footer(&sealed) {
+                Ok(()) => list.push(sealed),
+                Err(error) if error.is_no_space() => self.segments.retire(segment),
+                Err(error) => return Err(error),
+            }
         }
         Ok(list)
+    }
+
+    fn write_footer(&self, sealed: &Sealed) -> Result<()> {
+        let (store, segment) = (self.segments.store(), sealed.segment);
+        store.write(segment, sealed.footer_at, &sealed.footer)?;
+        store.seal(segment, sealed.footer_at + sealed.footer.len() as u64)?;
+        // What a failed sync lost is lost, whatever the reason.
+        store.sync(segment).inspect_err(|error| self.fail(error))
     }
 
     /// Brings the catalog up to date and ends the epoch.
@@ -197,7 +209,7 @@ impl Store {
 
     fn publish(&self, frozen: &Frozen) -> Result<()> {
         // Segments first: a root must never outlive the chunks it points at.
-        self.segments.sync()?;
+        self.segments.sync().inspect_err(|error| self.fail(error))?;
         let mut pages = self.pages.unwritten();
         // A snapshot taken meanwhile ended a later epoch; its pages belong to the next commit.
         pages.retain(|(_, page)| page.birth <= frozen.ended);
@@ -217,21 +229,18 @@ impl Store {
     fn give_back(&self) -> Result<()> {
         let done: Vec<Grace> = {
             let mut grace = self.grace.lock();
-            grace
-                .extract_if(.., |entry| Arc::strong_count(&entry.readers) == 1)
-                .collect()
+            // Whoever reads since before an earlier commit may read what a later one freed.
+            let busy = grace
+                .iter()
+                .position(|entry| Arc::strong_count(&entry.readers) > 1);
+            let count = busy.unwrap_or(grace.len());
+            grace.drain(..count).collect()
         };
         let store = self.segments.store();
         for entry in done {
             for (segment, range) in joined(entry.freed) {
-                if entry.empty_segments.contains(&segment) {
-                    continue;
-                }
-                // Another chunk may begin in the last page, and one that is smaller in any.
-                let end = range.end / PUNCH_ALIGN * PUNCH_ALIGN;
-                let start = range.start.next_multiple_of(PUNCH_ALIGN);
-                if start < end && self.segment_exists(segment) {
-                    store.punch(segment, start, end - start)?;
+                if !entry.empty_segments.contains(&segment) && self.segment_exists(segment) {
+                    self.punch(segment, range)?;
                 }
             }
             for segment in &entry.empty_segments {
@@ -241,13 +250,36 @@ impl Store {
         Ok(())
     }
 
+    /// Gives back the whole pages of a range of a segment: another chunk may begin in the last
+    /// one, and one that is smaller in any.
+    fn punch(&self, segment: SegmentId, range: Range<u64>) -> Result<()> {
+        let start = range.start.next_multiple_of(PUNCH_ALIGN);
+        let end = range.end / PUNCH_ALIGN * PUNCH_ALIGN;
+        if start >= end {
+            return Ok(());
+        }
+        match self.segments.store().punch(segment, start, end - start) {
+            // Splitting an extent may need a block: the space comes back with the whole segment.
+            Err(error) if error.is_no_space() => Ok(()),
+            other => other,
+        }
+    }
+
     fn segment_exists(&self, segment: SegmentId) -> bool {
         self.state.read().segments.contains_key(&segment)
     }
 }
 
-const NO_SPACE: i32 = 28;
 const PUNCH_ALIGN: u64 = 4096;
+
+fn gap(segment: SegmentId, offset: u64, end: u64) -> FreedChunk {
+    let length = end.saturating_sub(offset) as u32;
+    FreedChunk {
+        segment,
+        offset,
+        length,
+    }
+}
 
 /// The ranges that chunks took, by segment, those that touch each other as one: a file written in
 /// small pieces is given back in few large ones.
@@ -269,6 +301,7 @@ fn joined(mut freed: Vec<FreedChunk>) -> Vec<(SegmentId, Range<u64>)> {
 /// The list of a segment's chunks, and where it belongs.
 fn footer(reader: &dyn Reader, segment: SegmentId) -> Result<Sealed> {
     let mut footer = Footer::default();
+    let mut gaps = Vec::new();
     let mut footer_at = 0;
     let prefix = key::chunk(lockstep_format::ChunkPtr { segment, slot: 0 });
     let end = key::after_prefix(&prefix[..8]).unwrap_or_default();
@@ -280,6 +313,8 @@ fn footer(reader: &dyn Reader, segment: SegmentId) -> Result<Sealed> {
         &end,
         &mut |key, value| match (key::chunk_pointer(key), ChunkRecord::decode(value)) {
             (Some(pointer), Ok(record)) => {
+                // Slots are given in the order of offsets.
+                gaps.push(gap(segment, footer_at, record.offset));
                 footer_at = footer_at.max(record.offset + u64::from(record.length));
                 footer.chunks.push((pointer.slot, record));
                 ControlFlow::Continue(())
@@ -295,15 +330,18 @@ fn footer(reader: &dyn Reader, segment: SegmentId) -> Result<Sealed> {
         return Err(error.into());
     }
     let (state, _) = reader.parts();
+    let chunks_end = footer_at;
     footer_at = footer_at.max(
         state
             .segments
             .get(&segment)
             .map_or(0, |account| account.tail),
     );
+    gaps.push(gap(segment, chunks_end, footer_at));
     debug_assert!(footer_at <= 2 * SEGMENT_BYTES);
     Ok(Sealed {
         segment,
+        gaps,
         footer_at,
         footer: footer.encode(),
     })

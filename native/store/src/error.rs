@@ -23,16 +23,12 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// Another process owns the store.
-    #[error(
-        "the store {path} is open in process {pid} since {since}; stop that one or use its commands"
-    )]
+    #[error("the store {path} is open in {owner}; stop that one or use its commands")]
     Locked {
         /// The store.
         path: PathBuf,
-        /// Who.
-        pid: u32,
-        /// Since when (UTC).
-        since: String,
+        /// Which process, since when (UTC), and on which host or in which container, if not here.
+        owner: String,
     },
     /// The superblock or the commit record cannot be read.
     #[error("the store's superblock {path} is damaged ({source}); nothing was changed")]
@@ -90,6 +86,9 @@ pub enum StoreError {
     /// The page store (LMDB) refused.
     #[error("page store: {0}")]
     Pages(String),
+    /// The disk is full, or nearly: what is left is for deleting.
+    #[error("the disk of the store is full; delete something, then writing goes on")]
+    NoSpace,
     /// A limit of the format was reached.
     #[error("the store has no more {what}")]
     Exhausted {
@@ -110,25 +109,36 @@ impl StoreError {
             Self::UnknownFeatures { .. } => "ERR_LOCKSTEP_UNKNOWN_FEATURE",
             Self::Closed { .. } => "ERR_LOCKSTEP_CLOSED",
             Self::Corrupt { .. } | Self::Format(_) => "ERR_LOCKSTEP_CORRUPT",
-            Self::Io { source, .. } if source.raw_os_error() == Some(28) => "ENOSPC",
+            Self::Io { source, .. } if is_no_space(source) => "ENOSPC",
             Self::Io { .. } | Self::Pages(_) => "EIO",
-            Self::Exhausted { .. } => "ENOSPC",
+            Self::NoSpace | Self::Exhausted { .. } => "ENOSPC",
         }
     }
 
     /// The errno for a mount.
     pub fn errno(&self) -> i32 {
         match self {
-            Self::Io { source, .. } if source.raw_os_error() == Some(28) => 28,
-            Self::Exhausted { .. } => 28,
+            Self::Io { source, .. } if is_no_space(source) => 28,
+            Self::NoSpace | Self::Exhausted { .. } => 28,
             Self::Locked { .. } => 16,
             Self::NotEmpty { .. } => 39,
             _ => 5,
         }
     }
 
+    /// Whether space ran out: nothing is broken, and there may be space later.
+    pub fn is_no_space(&self) -> bool {
+        self.errno() == 28
+    }
+
     /// Wraps the system's answer to `what`.
     pub fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { what, source }
     }
+}
+
+/// A full disk or a full quota.
+pub(crate) fn is_no_space(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }

@@ -1,6 +1,7 @@
 //! Segments and the intent log in plain files.
 
 use crate::error::{Result, StoreError};
+use crate::intent_log::ROOM_BYTES;
 use crate::log_store::LogStore;
 use crate::segment_store::SegmentStore;
 use lockstep_format::SegmentId;
@@ -195,9 +196,9 @@ impl LogFile {
         })
     }
 
-    /// Writes zeros up to `length` at least, from `from` or the end of the file on.
-    fn extend(&self, from: u64, length: u64) {
-        let mut at = self.length.load(Ordering::Relaxed).max(from);
+    /// Writes zeros from the end of the file up to `length` at least.
+    fn extend(&self, length: u64) {
+        let mut at = self.length.load(Ordering::Relaxed);
         while at < length {
             let end = (at + 1).next_multiple_of(ZEROS.len() as u64);
             let zeros = &ZEROS[..(end - at) as usize];
@@ -241,12 +242,13 @@ impl LogStore for FileLogStore {
     fn write(&self, file: usize, offset: u64, bytes: &[u8]) -> Result<()> {
         let file = &self.files[file];
         let end = offset + bytes.len() as u64;
-        if end > file.length.load(Ordering::Relaxed) {
-            file.extend(end, end + 1);
-        }
         file.file
             .write_all_at(bytes, offset)
-            .map_err(StoreError::io("write the log"))
+            .map_err(StoreError::io("write the log"))?;
+        if end + ROOM_BYTES > file.length.fetch_max(end, Ordering::Relaxed) {
+            file.extend(end + ROOM_BYTES);
+        }
+        Ok(())
     }
 
     fn prepare(&self, file: usize, length: u64) -> Result<()> {
@@ -254,10 +256,14 @@ impl LogStore for FileLogStore {
         if length <= file.length.load(Ordering::Relaxed) {
             return Ok(());
         }
-        file.extend(0, length);
+        file.extend(length);
         file.file
             .sync_data()
             .map_err(StoreError::io("sync the log"))
+    }
+
+    fn prepared(&self, file: usize) -> u64 {
+        self.files[file].length.load(Ordering::Relaxed)
     }
 
     fn sync(&self, file: usize) -> Result<()> {

@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Bytes read at a time when records are read back.
 const READ_BYTES: usize = 1 << 20;
+/// What is kept ready behind the last record: deleting on a full disk must not need more at once.
+pub(crate) const ROOM_BYTES: u64 = 512 << 10;
 
 #[derive(Clone, Copy, Debug)]
 struct Position {
@@ -145,6 +147,13 @@ impl IntentLog {
     /// Bytes in the file being written.
     pub(crate) fn bytes(&self) -> u64 {
         self.position.lock().offset
+    }
+
+    /// Whether the next records, if they are no large ones, find their place without new space. At
+    /// the start of a file there is no better place.
+    pub(crate) fn has_room(&self) -> bool {
+        let Position { file, offset } = *self.position.lock();
+        offset == 0 || offset + ROOM_BYTES <= self.store.prepared(file)
     }
 
     /// Goes on at the start of the other file.

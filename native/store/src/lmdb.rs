@@ -5,22 +5,38 @@
 //! - Only this process has the environment open (the store's lock sees to it), and only once.
 //! - A read transaction lives for one `get`, so that LMDB can reuse pages under any number of
 //!   snapshots.
+//! - The file is made with the store and never again. One that is missing is damage: an empty one in
+//!   its place would name no chunk, and every segment would be removed as unused.
+//! - A commit that failed is tried again whole or not at all: LMDB writes all its pages anew then,
+//!   and what it had written before belongs to no commit.
+//! - After another failure than a full disk the environment only reads: LMDB refuses even that in
+//!   one in which writing its meta page failed.
 #![allow(
     unsafe_code,
     reason = "heed marks opening an environment unsafe: it maps a file"
 )]
 
 use crate::error::{Result, StoreError};
+use crate::file::sync_directory;
 use crate::page_store::PageStore;
 use heed::types::Bytes;
-use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, WithoutTls};
+use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, WithoutTls};
 use lockstep_format::PageId;
 use parking_lot::RwLock;
-use std::path::Path;
+use rustix::fs::FallocateFlags;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Address space reserved for the map; the file grows only as pages are put.
 const MAP_BYTES: usize = 1 << 42;
 const META_KEY: &[u8] = b"meta";
+const FILE: &str = "data.mdb";
+const READERS_MAX: u32 = 1024;
+/// LMDB's table of readers; each takes a cache line.
+const LOCK_BYTES: u64 = READERS_MAX as u64 * 64 + 4096;
+/// Space is reserved up to multiples of this.
+const RESERVE_STEP: u64 = 1 << 20;
 
 struct Open {
     env: Env<WithoutTls>,
@@ -28,7 +44,11 @@ struct Open {
 }
 
 /// An LMDB environment in a directory of its own.
-pub(crate) struct LmdbPageStore {
+pub struct LmdbPageStore {
+    dir: PathBuf,
+    /// LMDB's file, of which `reserved` bytes have space.
+    file: File,
+    reserved: AtomicU64,
     open: RwLock<Option<Open>>,
 }
 
@@ -43,14 +63,57 @@ fn failed(error: heed::Error) -> StoreError {
     }
 }
 
+fn open_environment(dir: &Path, flags: EnvFlags) -> Result<Env<WithoutTls>> {
+    let mut options = EnvOpenOptions::new().read_txn_without_tls();
+    options.map_size(MAP_BYTES).max_readers(READERS_MAX);
+    // SAFETY: the file is changed by nobody else while it is mapped: the store's lock file keeps
+    // other processes out, and this process opens a store once. The only flag used is READ_ONLY.
+    unsafe { options.flags(flags).open(dir) }.map_err(failed)
+}
+
+/// Gives a file space; `false` if its file system cannot promise any.
+fn allocate(file: &File, flags: FallocateFlags, offset: u64, length: u64) -> Result<bool> {
+    match rustix::fs::fallocate(file, flags, offset, length) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::OPNOTSUPP) => Ok(false),
+        Err(error) => Err(StoreError::io("reserve space for pages")(error.into())),
+    }
+}
+
 impl LmdbPageStore {
-    /// Opens the environment in `dir`, making it if it is empty.
-    pub(crate) fn open(dir: &Path) -> Result<Self> {
-        let mut options = EnvOpenOptions::new().read_txn_without_tls();
-        options.map_size(MAP_BYTES).max_readers(1024);
-        // SAFETY: the file is changed by nobody else while it is mapped: the store's lock file
-        // keeps other processes out, and this process opens a store once.
-        let env = unsafe { options.open(dir) }.map_err(failed)?;
+    /// Makes an environment without pages in `dir`. When it returns a power cut does not undo it:
+    /// LMDB by itself syncs its first meta pages with the first commit, and never a directory.
+    pub fn create(dir: &Path) -> Result<()> {
+        let pages = Self::open_or_create(dir)?;
+        pages.with(|open| open.env.force_sync())?;
+        pages.close();
+        sync_directory(dir)
+    }
+
+    /// Opens the environment in `dir`.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if it is missing.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let file = dir.join(FILE);
+        if !file.is_file() {
+            let what = format!("{} is missing", file.display());
+            return Err(StoreError::Corrupt { what });
+        }
+        Self::open_or_create(dir)
+    }
+
+    fn open_or_create(dir: &Path) -> Result<Self> {
+        let file = |name: &str| {
+            let mut options = File::options();
+            options.read(true).write(true).create(true).truncate(false);
+            options
+                .open(dir.join(name))
+                .map_err(StoreError::io("open the pages"))
+        };
+        // LMDB writes to this file through a map, where a full disk is a signal and not an error.
+        allocate(&file("lock.mdb")?, FallocateFlags::empty(), 0, LOCK_BYTES)?;
+        let env = open_environment(dir, EnvFlags::empty())?;
         let records = {
             let txn = env.write_txn().map_err(failed)?;
             let created = env.create_databases_and_commit(txn, |opener, txn| {
@@ -61,8 +124,31 @@ impl LmdbPageStore {
             created.map_err(failed)?.unwrap_commit()
         };
         Ok(Self {
+            dir: dir.to_owned(),
+            file: file(FILE)?,
+            reserved: AtomicU64::new(0),
             open: RwLock::new(Some(Open { env, records })),
         })
+    }
+
+    /// Goes on for reading only.
+    fn reopen_for_reading(&self) -> Result<()> {
+        let mut open = self.open.write();
+        if let Some(open) = open.take() {
+            open.env.prepare_for_closing().wait();
+        }
+        let env = open_environment(&self.dir, EnvFlags::READ_ONLY)?;
+        let opened = {
+            let txn = env.read_txn().map_err(failed)?;
+            env.open_databases_and_commit(txn, |opener, txn| {
+                let records = opener.open_database(txn, None)?;
+                Ok(records.map_or(CommitOrAbort::Abort(()), CommitOrAbort::Commit))
+            })
+        };
+        if let CommitOrAbort::Commit(records) = opened.map_err(failed)? {
+            *open = Some(Open { env, records });
+        }
+        Ok(())
     }
 
     fn with<T>(&self, f: impl FnOnce(&Open) -> heed::Result<T>) -> Result<T> {
@@ -97,7 +183,7 @@ impl PageStore for LmdbPageStore {
         deletes: &[PageId],
         meta: &[u8],
     ) -> Result<()> {
-        self.with(|open| {
+        let done = self.with(|open| {
             let mut txn = open.env.write_txn()?;
             for page in deletes {
                 open.records.delete(&mut txn, &page.0.to_be_bytes())?;
@@ -107,7 +193,41 @@ impl PageStore for LmdbPageStore {
             }
             open.records.put(&mut txn, META_KEY, meta)?;
             txn.commit()
-        })
+        });
+        match done {
+            Err(error) if !error.is_no_space() => {
+                // LMDB calls a write that a full disk cut short an I/O error.
+                if self.reserve(0).is_err_and(|full| full.is_no_space()) {
+                    return Err(StoreError::NoSpace);
+                }
+                self.reopen_for_reading()?;
+                Err(error)
+            }
+            other => other,
+        }
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<()> {
+        let length = self
+            .file
+            .metadata()
+            .map_err(StoreError::io("look at the pages"))?
+            .len();
+        let end = (length + bytes + 1).next_multiple_of(RESERVE_STEP);
+        if end <= self.reserved.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if allocate(&self.file, FallocateFlags::KEEP_SIZE, length, end - length)? {
+            self.reserved.store(end, Ordering::Release);
+            return Ok(());
+        }
+        let found = rustix::fs::fstatvfs(&self.file)
+            .map_err(|error| StoreError::io("statvfs")(error.into()))?;
+        if found.f_bavail * found.f_frsize < bytes {
+            Err(StoreError::NoSpace)
+        } else {
+            Ok(())
+        }
     }
 
     fn list(&self, each: &mut dyn FnMut(PageId, &[u8])) -> Result<()> {

@@ -1,9 +1,13 @@
 //! One process owns a store: a lock file that says who.
+//!
+//! The lock is the kernel's and ends with the process; what the file says is only told to others.
+//! It is one line, `PID SINCE HOST`, padded to a fixed length and overwritten in place: on a full
+//! disk that needs no space.
 
-use crate::error::{Result, StoreError};
+use crate::error::{Result, StoreError, is_no_space};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Write};
 use std::path::Path;
 
 /// Held while the store is open; the kernel releases it when the process ends, however it ends.
@@ -24,9 +28,12 @@ impl StoreLock {
     /// Takes the lock of the store in `dir`.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] with the owner's process number and since when, if there is one.
+    /// [`StoreError::Locked`] with the owner, if there is one.
     pub(crate) fn acquire(dir: &Path, now: &str) -> Result<Self> {
-        let failed = StoreError::io("lock the store");
+        let failed = |source| StoreError::Io {
+            what: "lock the store",
+            source,
+        };
         let mut file = match File::options()
             .read(true)
             .write(true)
@@ -37,23 +44,60 @@ impl StoreLock {
             Ok(file) => file,
             Err(error) => return Err(failed(error)),
         };
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut owner = String::new();
+        let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
+        if locked == Err(rustix::io::Errno::WOULDBLOCK) {
+            let mut line = String::new();
             // An unreadable owner is still an owner.
-            let _ = Read::by_ref(&mut file).take(256).read_to_string(&mut owner);
-            let (pid, since) = owner.trim().split_once(' ').unwrap_or(("0", "unknown"));
+            let _ = Read::by_ref(&mut file)
+                .take(LINE_BYTES as u64)
+                .read_to_string(&mut line);
             return Err(StoreError::Locked {
                 path: dir.to_owned(),
-                pid: pid.parse().unwrap_or(0),
-                since: since.to_owned(),
+                owner: owner(&line),
             });
         }
-        let line = format!("{} {now}\n", std::process::id());
-        let written = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| file.write_all(line.as_bytes()));
-        written.map_err(failed)?;
-        Ok(Self { file })
+        locked.map_err(|error| failed(error.into()))?;
+        let line = format!("{} {now} {}", std::process::id(), host());
+        let line = format!("{line:<width$.width$}\n", width = LINE_BYTES - 1);
+        match file.write_all(line.as_bytes()) {
+            // Nobody is told who, that is all.
+            Err(error) if !is_no_space(&error) => Err(failed(error)),
+            _ => Ok(Self { file }),
+        }
+    }
+}
+
+/// Of the line in the file.
+const LINE_BYTES: usize = 160;
+
+/// The name of this machine or container; empty if the system does not tell.
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
+/// The owner, as people are told. Process numbers of elsewhere mean nothing here.
+fn owner(line: &str) -> String {
+    let mut words = line.split_ascii_whitespace();
+    let (Some(pid), Some(since)) = (words.next(), words.next()) else {
+        return "another process".to_owned();
+    };
+    match words.next() {
+        Some(there) if there != host() => format!("process {pid} on {there} since {since}"),
+        _ => format!("process {pid} since {since}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_elsewhere_is_told_with_its_host() {
+        let here = format!("7 2026-11-22T10:00:00Z {}", host());
+        assert_eq!(owner(&here), "process 7 since 2026-11-22T10:00:00Z");
+        let there = "7 2026-11-22T10:00:00Z 3f1c\n";
+        assert_eq!(owner(there), "process 7 on 3f1c since 2026-11-22T10:00:00Z");
+        assert_eq!(owner(""), "another process");
     }
 }

@@ -13,6 +13,11 @@ pub trait LogStore: Send + Sync {
     /// was written. Only an advance: a disk that is full or cannot do it says nothing.
     fn prepare(&self, file: usize, length: u64) -> Result<()>;
 
+    /// Up to where the file has its place on the disk.
+    fn prepared(&self, _file: usize) -> u64 {
+        u64::MAX
+    }
+
     /// Makes all earlier writes to the file durable.
     fn sync(&self, file: usize) -> Result<()>;
 

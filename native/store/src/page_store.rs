@@ -23,6 +23,15 @@ pub trait PageStore: Send + Sync {
         meta: &[u8],
     ) -> Result<()>;
 
+    /// Sees to it that commits find `bytes` more than the pages take up now, whatever else fills the
+    /// disk: space once promised stays so until commits use it.
+    ///
+    /// # Errors
+    /// One whose [`is_no_space`](crate::StoreError::is_no_space) is true: it cannot be promised.
+    fn reserve(&self, _bytes: u64) -> Result<()> {
+        Ok(())
+    }
+
     /// The numbers of all pages, for checking; ascending.
     fn list(&self, each: &mut dyn FnMut(PageId, &[u8])) -> Result<()>;
 

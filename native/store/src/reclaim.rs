@@ -18,6 +18,7 @@ use crate::tree::{self, EMPTY};
 use crate::txn::{self, Locked, WriteTxn};
 use lockstep_format::key::{self, catalog};
 use lockstep_format::{DeadRange, Encoder, Epoch, Extent, Page, TreeId, ViewId};
+use rustc_hash::FxHashSet;
 use std::ops::ControlFlow;
 
 /// Ranges freed by one transaction.
@@ -35,20 +36,32 @@ type Dead = (Vec<u8>, DeadRange);
 impl Store {
     /// Frees a bounded amount. True if there may be more to do.
     pub(crate) fn reclaim_some(&self) -> Result<bool> {
+        let mut refused = FxHashSet::default();
         for _ in 0..STEPS_PER_TURN {
-            let Some(volume) = self.reclaim.lock().iter().next().copied() else {
+            let waiting = self.reclaim.lock().difference(&refused).next().copied();
+            let Some(volume) = waiting else {
                 return Ok(false);
             };
-            self.bury_volume(volume)?;
-            let batch = self.freeable(volume)?;
-            if batch.is_empty() {
-                self.reclaim.lock().remove(&volume);
-                self.forget_volume(volume)?;
-                continue;
+            match self.reclaim_volume(volume) {
+                // Noting what a deleted volume used takes space itself; others may give some.
+                Err(error) if error.is_no_space() => {
+                    self.reclaim.lock().insert(volume);
+                    refused.insert(volume);
+                }
+                other => other?,
             }
-            self.write(|txn| txn.free_ranges(&batch))?;
         }
         Ok(true)
+    }
+
+    fn reclaim_volume(&self, volume: ViewId) -> Result<()> {
+        self.bury_volume(volume)?;
+        let batch = self.freeable(volume)?;
+        if !batch.is_empty() {
+            return self.write(|txn| txn.free_ranges(&batch));
+        }
+        self.reclaim.lock().remove(&volume);
+        self.forget_volume(volume)
     }
 
     /// The next dead ranges of a volume that nothing sees.
@@ -58,7 +71,8 @@ impl Store {
         let end = key::dead_bucket(ViewId(volume.0 + 1), Epoch(0));
         let mut from = key::dead_bucket(volume, Epoch(0));
         let mut batch = Vec::new();
-        while batch.len() < RANGES_PER_STEP {
+        let limit = self.space.step(RANGES_PER_STEP);
+        while batch.len() < limit {
             let Some(bucket) = self.first_bucket(&state, &from, &end)? else {
                 break;
             };
@@ -76,7 +90,7 @@ impl Store {
                     Ok((_, _, _, range)) => batch.push((key.to_vec(), range)),
                     Err(error) => failure = Some(error),
                 }
-                let full = batch.len() >= RANGES_PER_STEP || failure.is_some();
+                let full = batch.len() >= limit || failure.is_some();
                 if full {
                     ControlFlow::Break(())
                 } else {
@@ -118,7 +132,7 @@ impl Store {
         let mut notes = Vec::new();
         tree::pages_born_after(&*self.pages, root, inherited, &mut |page| {
             note_page(volume, inherited, page, &mut notes)?;
-            if notes.len() >= RANGES_PER_STEP {
+            if notes.len() >= self.space.step(RANGES_PER_STEP) {
                 self.note(&mut notes)?;
             }
             Ok(())

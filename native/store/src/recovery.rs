@@ -59,7 +59,11 @@ impl Store {
             state.dirty = true;
             self.log.start(0, state.log_sequence);
         }
-        self.commit()?;
+        match self.commit() {
+            // It is read, and tries again in the background.
+            Err(error) if error.is_no_space() => {}
+            other => other?,
+        }
         let volumes: Vec<ViewId> = self
             .state
             .read()

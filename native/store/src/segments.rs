@@ -155,8 +155,10 @@ impl Segments {
         }
     }
 
-    /// Has a segment of an earlier life sealed by the next commit.
+    /// Has a segment of an earlier life sealed by the next commit. That life may have ended before
+    /// it synced what replay found in the kernel.
     pub(crate) fn retire(&self, segment: SegmentId) {
+        self.unsynced.lock().adopted(segment);
         self.full.lock().push(Arc::new(SegmentToken(segment)));
     }
 
@@ -199,8 +201,18 @@ impl Segments {
         Ok((pointer, offset, Arc::clone(&active.token)))
     }
 
-    /// Writes bytes that will stand at file offset `offset`. See [`crate::Store::stage`].
+    /// Writes bytes that will stand at file offset `offset`. See [`crate::Store::stage`]. The
+    /// segment in which there was no space for them is ended: sealing it gives back what it was
+    /// given and does not use.
     pub(crate) fn stage(&self, offset: u64, bytes: &[u8]) -> Result<Staged> {
+        let staged = self.stage_all(offset, bytes);
+        if staged.as_ref().is_err_and(StoreError::is_no_space) {
+            self.retire_active();
+        }
+        staged
+    }
+
+    fn stage_all(&self, offset: u64, bytes: &[u8]) -> Result<Staged> {
         let mut chunks = Vec::with_capacity(bytes.len() / CHUNK_BYTES_MAX + 2);
         let mut at = offset;
         let mut rest = bytes;

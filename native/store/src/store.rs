@@ -14,6 +14,7 @@ use crate::read_only::ReadOnlySegments;
 use crate::recovery::RecoveryReport;
 use crate::segment_store::SegmentStore;
 use crate::segments::{Pieces, Segments, Staged};
+use crate::space::Space;
 use crate::state::State;
 use crate::tree;
 use crate::txn::{ReadTxn, Reader, WriteTxn};
@@ -32,14 +33,6 @@ use std::time::Duration;
 
 /// A commit happens at least this often while there is something to publish.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
-/// Changed pages (of 16 KiB) at which a commit is started early.
-const DIRTY_PAGES_SOFT: usize = 2_048;
-/// Changed pages at which writers wait for the commit.
-const DIRTY_PAGES_HARD: usize = 6_144;
-/// Log bytes at which a commit is started early.
-const LOG_BYTES_SOFT: u64 = 32 << 20;
-/// Log bytes at which writers wait for the commit.
-const LOG_BYTES_HARD: u64 = 128 << 20;
 /// A writer waits this long at a time for a commit.
 const WAIT_STEP: Duration = Duration::from_millis(100);
 
@@ -111,6 +104,7 @@ pub struct Store {
     pub(crate) pages: Arc<Pages>,
     pub(crate) segments: Segments,
     pub(crate) log: IntentLog,
+    pub(crate) space: Space,
     /// The log file that is not being written holds nothing that is still needed.
     pub(crate) log_is_single: AtomicBool,
     pub(crate) state: RwLock<State>,
@@ -196,6 +190,7 @@ impl Store {
         for folder in FOLDERS {
             std::fs::create_dir(dir.join(folder)).map_err(StoreError::io("make a folder"))?;
         }
+        LmdbPageStore::create(&dir.join("meta"))?;
         let superblock = Superblock {
             store_id: SystemClock.random(),
             features: Features::default(),
@@ -299,6 +294,7 @@ impl Store {
             pages: Arc::new(Pages::new(parts.pages, options.cache_bytes)),
             segments: Segments::new(parts.segments, 1),
             log: IntentLog::new(parts.log),
+            space: Space::new(host_space(dir).map_or(u64::MAX, |host| host.total_bytes)),
             log_is_single: AtomicBool::new(true),
             state: RwLock::new(State::new()),
             committing: Mutex::default(),
@@ -314,7 +310,8 @@ impl Store {
             recovery: RecoveryReport::default(),
             lock: Mutex::new(lock),
         };
-        store.recovery = store.recover()?;
+        // A store that is half recovered must not publish that when it is dropped.
+        store.recovery = store.recover().inspect_err(|error| store.fail(error))?;
         Ok(store)
     }
 
@@ -388,6 +385,7 @@ impl Store {
         f: impl FnOnce(&mut WriteTxn<'_>) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
         self.check_writable()?;
+        self.space.check_commits()?;
         let mut txn = WriteTxn::new(self.state.write(), self);
         let result = f(&mut txn)?;
         let open_pages = txn.commit()?;
@@ -399,7 +397,7 @@ impl Store {
         let sequence = state.log_sequence;
         let record = log::encode(sequence, state.epoch, body);
         if let Err(error) = self.log.append(&record, sequence) {
-            if error.code() != "ENOSPC" {
+            if !error.is_no_space() {
                 self.fail(&error);
             }
             return Err(error);
@@ -408,21 +406,38 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps what is not yet committed bounded: starts a commit, or waits for one. `open_pages` have
-    /// changed in the open epoch.
+    /// Keeps what is not yet committed bounded, and sees to the space that its commit needs: starts
+    /// a commit, or does not return before one ended. `open_pages` have changed in the open epoch.
     fn throttle(&self, mut open_pages: usize) -> Result<()> {
         loop {
             let pages = open_pages + self.pages.unwritten_count();
             let log = self.log.bytes();
-            if pages > DIRTY_PAGES_SOFT || log > LOG_BYTES_SOFT {
+            let (soft, hard) = (self.space.soft, self.space.hard);
+            if pages > soft.pages || log > soft.log_bytes {
                 self.wake.now();
             }
-            if pages < DIRTY_PAGES_HARD && log < LOG_BYTES_HARD {
+            let bounded = pages < hard.pages && log < hard.log_bytes && self.log.has_room();
+            let has_space = self.space.holds(pages) || self.hold_space(pages).is_ok();
+            // What a commit without space has left is bounded by refusing further changes.
+            if bounded && has_space || self.space.check_commits().is_err() {
                 return Ok(());
             }
             self.check_writable()?;
-            self.committed.wait_for(&mut self.waiting.lock(), WAIT_STEP);
+            self.commit_or_wait();
             open_pages = self.state.read().open.len();
+        }
+    }
+
+    /// Commits, or waits for whoever does. How that went is seen by the next change.
+    fn commit_or_wait(&self) {
+        match self.committing.try_lock() {
+            Some(turn) => {
+                drop(turn);
+                let _ = self.commit();
+            }
+            None => {
+                self.committed.wait_for(&mut self.waiting.lock(), WAIT_STEP);
+            }
         }
     }
 
@@ -430,11 +445,16 @@ impl Store {
     /// file until [`WriteTxn::put_range`]. Call it outside `read` and `write`.
     pub fn stage(&self, offset: u64, bytes: &[u8]) -> Result<Staged> {
         self.check_writable()?;
-        self.segments.stage(offset, bytes).inspect_err(|error| {
-            if error.code() != "ENOSPC" {
-                self.fail(error);
-            }
-        })
+        self.space.check_growth()?;
+        self.segments
+            .stage(offset, bytes)
+            .inspect_err(|error| {
+                if error.is_no_space() {
+                    self.space.found_full();
+                } else {
+                    self.fail(error);
+                }
+            })
     }
 
     /// Reads what `pieces` promised, every byte verified; holes are zeroes. `into` is filled up to
@@ -491,7 +511,7 @@ impl Store {
         }
         match self.append(&mut self.state.write(), &body.finish()) {
             // No space to copy them: they have theirs in the segments.
-            Err(error) if error.code() == "ENOSPC" => self.segments.sync(),
+            Err(error) if error.is_no_space() => self.segments.sync(),
             other => other,
         }
     }
@@ -520,16 +540,13 @@ impl Store {
 
     /// Figures of the file system the store lies in.
     pub fn host_space(&self) -> Result<HostSpace> {
-        let found = rustix::fs::statvfs(&self.dir)
-            .map_err(|error| StoreError::io("statvfs")(error.into()))?;
-        Ok(HostSpace {
-            total_bytes: found.f_blocks * found.f_frsize,
-            free_bytes: found.f_bfree * found.f_frsize,
-            available_bytes: found.f_bavail * found.f_frsize,
-        })
+        host_space(&self.dir)
     }
 
     /// Commits and closes; every later call answers [`StoreError::Closed`]. Idempotent.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`] with the reason, if a failure had closed the store for changes.
     pub fn close(&self) -> Result<()> {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
@@ -541,11 +558,11 @@ impl Store {
             // A panic there was reported where it happened.
             let _ = thread.join();
         }
-        let healthy = !self.read_only && self.failure.lock().is_none();
-        let committed = if healthy {
-            self.commit_and_seal()
-        } else {
-            Ok(())
+        let failure = self.failure.lock().clone();
+        let committed = match failure {
+            _ if self.read_only => Ok(()),
+            reason @ Some(_) => Err(StoreError::Closed { reason }),
+            None => self.commit_and_seal(),
         };
         self.pages.store().close();
         *self.lock.lock() = None;
@@ -554,7 +571,11 @@ impl Store {
 
     fn commit_and_seal(&self) -> Result<()> {
         self.segments.retire_active();
-        self.commit()
+        match self.commit() {
+            // The log has everything, and is made durable as the commit would have been.
+            Err(error) if error.is_no_space() => self.log.sync(|flush| self.sync_alone(flush)),
+            other => other,
+        }
     }
 
     pub(crate) fn is_read_only(&self) -> bool {
@@ -583,6 +604,11 @@ impl Store {
         self.fail_stop(&error.to_string());
     }
 
+    /// Why the store accepts no changes, if a failure is the reason.
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().clone()
+    }
+
     fn check_writable(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) || self.read_only {
             return Err(StoreError::Closed { reason: None });
@@ -594,6 +620,16 @@ impl Store {
             None => Ok(()),
         }
     }
+}
+
+fn host_space(dir: &Path) -> Result<HostSpace> {
+    let found =
+        rustix::fs::statvfs(dir).map_err(|error| StoreError::io("statvfs")(error.into()))?;
+    Ok(HostSpace {
+        total_bytes: found.f_blocks * found.f_frsize,
+        free_bytes: found.f_bfree * found.f_frsize,
+        available_bytes: found.f_bavail * found.f_frsize,
+    })
 }
 
 impl Drop for Store {

@@ -365,6 +365,8 @@ pub struct WriteTxn<'a> {
     pub(crate) log: Encoder,
     undo: Vec<(TreeId, Vec<u8>, Option<Vec<u8>>)>,
     freed_before: usize,
+    /// Bytes added to names and attributes, and to all trees.
+    added: (i64, i64),
     /// The record holds a snapshot: what comes after it belongs to the next epoch.
     pub(crate) ends_epoch: bool,
     done: bool,
@@ -386,6 +388,7 @@ impl<'a> WriteTxn<'a> {
             log,
             undo,
             freed_before,
+            added: (0, 0),
             ends_epoch: false,
             done: false,
         }
@@ -401,6 +404,7 @@ impl<'a> WriteTxn<'a> {
                     what: "room in one log record",
                 });
             }
+            self.store.space.admit(self.added.0, self.added.1)?;
             self.store.append(&mut self.state, &body)?;
         }
         let open_pages = self.state.open.len();
@@ -419,6 +423,8 @@ impl<'a> WriteTxn<'a> {
     /// Sets a key without a log entry of its own: for keys that follow from a logged operation.
     pub(crate) fn put_derived(&mut self, tree: TreeId, key: &[u8], value: &[u8]) -> Result<()> {
         let old = self.state.put(&self.store.pages, tree, key, value)?;
+        let before = old.as_ref().map_or(0, |old| key.len() + old.len());
+        self.count(tree, (key.len() + value.len()) as i64 - before as i64);
         self.undo.push((tree, key.to_vec(), old));
         Ok(())
     }
@@ -434,8 +440,16 @@ impl<'a> WriteTxn<'a> {
         let Some(old) = self.state.delete(&self.store.pages, tree, key)? else {
             return Ok(false);
         };
+        self.count(tree, -((key.len() + old.len()) as i64));
         self.undo.push((tree, key.to_vec(), Some(old)));
         Ok(true)
+    }
+
+    fn count(&mut self, tree: TreeId, added: i64) {
+        if tree != TreeId::CHUNKS && tree != TreeId::DEAD {
+            self.added.0 += added;
+        }
+        self.added.1 += added;
     }
 
     pub(crate) fn delete_key(&mut self, tree: TreeId, key: &[u8]) -> Result<bool> {
@@ -517,7 +531,7 @@ impl<'a> WriteTxn<'a> {
     ) -> Result<(i64, bool)> {
         let mut change = 0i64;
         let mut end = to;
-        for _ in 0..EXTENTS_PER_CALL {
+        for _ in 0..self.store.space.step(EXTENTS_PER_CALL) {
             let Some(below) = end.checked_sub(1) else {
                 return Ok((change, false));
             };

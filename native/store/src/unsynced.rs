@@ -59,6 +59,11 @@ impl Unsynced {
         }
     }
 
+    /// The segment may hold bytes that were written before it was opened, and are not durable.
+    pub(crate) fn adopted(&mut self, segment: SegmentId) {
+        self.segments.insert(segment);
+    }
+
     /// What makes all bytes written so far durable. Neighbouring ranges are joined.
     pub(crate) fn need(&self) -> Need {
         if self.durable < self.next - self.recent.len() as u64 {

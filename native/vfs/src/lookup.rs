@@ -346,7 +346,12 @@ impl Vfs {
         Ok(FileSystemStatistics {
             total_bytes: host.total_bytes,
             free_bytes: host.free_bytes,
-            available_bytes: host.available_bytes,
+            // What is left is for deleting.
+            available_bytes: if self.store.is_short_of_space() {
+                0
+            } else {
+                host.available_bytes
+            },
             inodes: info.inodes,
             volume_bytes: info.bytes,
         })

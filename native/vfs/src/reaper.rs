@@ -23,9 +23,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Entries of a removed directory taken apart in one transaction.
 const ENTRY_BATCH: usize = 256;
+/// How long what found no space to be freed waits.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
 struct Queue {
@@ -219,6 +222,11 @@ impl Shared {
                     }
                     queue.nodes.push(child);
                 }
+            }
+            // Others may make room.
+            Err(error) if error.code() == Errno::NoSpace.code() => {
+                queue.nodes.insert(0, node);
+                self.changed.wait_for(&mut queue, RETRY_INTERVAL);
             }
             // An error is damage in it, or a closed store: the mark stays for the next open.
             Ok(Step::Done) | Err(_) => {}
