@@ -236,7 +236,7 @@ impl State {
             key::kind::INODE => {
                 tree.inodes += u64::from(new.is_some());
                 tree.inodes -= u64::from(old.is_some());
-                self.next_inode = self.next_inode.max(inode.0 + 1);
+                self.next_inode = self.next_inode.max(inode.0.saturating_add(1));
             }
             key::kind::EXTENT => {
                 let length = |value: Option<&[u8]>| -> Result<u64> {
