@@ -124,6 +124,10 @@ impl LogStore for Saboteur {
         Ok(())
     }
 
+    fn prepare(&self, file: usize, length: u64) -> Result<()> {
+        self.0.log.prepare(file, length)
+    }
+
     fn sync(&self, file: usize) -> Result<()> {
         if self.0.how != Sabotage::LogSyncForgotten {
             self.0.log.sync(file)?;

@@ -446,15 +446,13 @@ impl Store {
     pub fn stage(&self, offset: u64, bytes: &[u8]) -> Result<Staged> {
         self.check_writable()?;
         self.space.check_growth()?;
-        self.segments
-            .stage(offset, bytes)
-            .inspect_err(|error| {
-                if error.is_no_space() {
-                    self.space.found_full();
-                } else {
-                    self.fail(error);
-                }
-            })
+        self.segments.stage(offset, bytes).inspect_err(|error| {
+            if error.is_no_space() {
+                self.space.found_full();
+            } else {
+                self.fail(error);
+            }
+        })
     }
 
     /// Reads what `pieces` promised, every byte verified; holes are zeroes. `into` is filled up to
