@@ -9,6 +9,10 @@ use std::path::Path;
 /// Held while the store is open; the kernel releases it when the process ends, however it ends.
 pub(crate) struct StoreLock {
     file: File,
+    /// What the lock said of the owner before.
+    pub(crate) before: String,
+    /// What it says now.
+    pub(crate) owner: String,
 }
 
 impl Drop for StoreLock {
@@ -38,9 +42,7 @@ impl StoreLock {
             Err(error) => return Err(failed(error)),
         };
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut owner = String::new();
-            // An unreadable owner is still an owner.
-            let _ = Read::by_ref(&mut file).take(256).read_to_string(&mut owner);
+            let owner = read_owner(&mut file);
             let (pid, since) = owner.trim().split_once(' ').unwrap_or(("0", "unknown"));
             return Err(StoreError::Locked {
                 path: dir.to_owned(),
@@ -48,12 +50,24 @@ impl StoreLock {
                 since: since.to_owned(),
             });
         }
-        let line = format!("{} {now}\n", std::process::id());
+        let before = read_owner(&mut file);
+        let owner = format!("{} {now}\n", std::process::id());
         let written = file
             .set_len(0)
             .and_then(|()| file.rewind())
-            .and_then(|()| file.write_all(line.as_bytes()));
+            .and_then(|()| file.write_all(owner.as_bytes()));
         written.map_err(failed)?;
-        Ok(Self { file })
+        Ok(Self {
+            file,
+            before,
+            owner,
+        })
     }
+}
+
+/// An unreadable owner is still an owner.
+fn read_owner(file: &mut File) -> String {
+    let mut owner = String::new();
+    let _ = file.take(256).read_to_string(&mut owner);
+    owner
 }

@@ -17,6 +17,7 @@ use lockstep_format::log::{self, Operation};
 use lockstep_format::{
     ChunkRecord, Epoch, Meta, SegmentId, SegmentRecord, TreeId, ViewId, VolumeRecord,
 };
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 /// No log holds as many records as this.
@@ -31,6 +32,27 @@ pub struct RecoveryReport {
     pub bytes: u64,
     /// Why replay ended before the log did, if a record was whole but its chunks were not.
     pub stopped: Option<String>,
+    /// Keys of the inodes and dentries that they changed.
+    pub changed: BTreeSet<(ViewId, Vec<u8>)>,
+}
+
+/// Adds the keys of what a record is about: whoever caches may not have heard of it.
+fn note_changed(record: &Record, into: &mut BTreeSet<(ViewId, Vec<u8>)>) -> Result<()> {
+    for operation in log::operations(&record.body) {
+        let (Operation::Put { tree, key, .. } | Operation::Delete { tree, key }) = operation?
+        else {
+            continue;
+        };
+        let (Some(view), Some((inode, kind, _))) = (tree.as_volume(), key::split(key)) else {
+            continue;
+        };
+        if kind == key::kind::DENTRY {
+            into.insert((view, key.to_vec()));
+        } else {
+            into.insert((view, key::inode(inode)));
+        }
+    }
+    Ok(())
 }
 
 impl Store {
@@ -179,6 +201,7 @@ impl Store {
                 return Ok(false);
             }
             self.apply(record)?;
+            note_changed(record, &mut report.changed)?;
             report.records += 1;
             report.bytes += record.body.len() as u64;
             Ok(true)
