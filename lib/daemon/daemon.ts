@@ -19,6 +19,7 @@ import { ControlServer } from './control-server.js'
 import { hdfsFacts } from './hdfs-facts.js'
 import { identityOf } from './identity.js'
 import type { Identity } from './identity.js'
+import { HealthWatch } from './health-watch.js'
 import { LocalControl } from './local-control.js'
 import type { Logger } from './log.js'
 import { VERSION } from './version.js'
@@ -49,6 +50,8 @@ export interface Ready {
   hdfs: string | null
   webhdfs: string
   http: string
+  /** Changes that an unclean stop had left in the log, and that are in the store again. */
+  recovered: number
 }
 
 /** A running daemon. */
@@ -61,12 +64,12 @@ export class Daemon {
   readonly #options: DaemonOptions
   readonly #parts: { name: string; stop: () => Promise<void> }[] = []
   #hdfsFacts: HdfsFacts | undefined
-  #stopped: Promise<void> | undefined
+  #stopped: Promise<boolean> | undefined
 
   private constructor(options: DaemonOptions) {
     this.#options = options
     this.log = options.log
-    this.ready = { pid: process.pid, mount: null, hdfs: null, webhdfs: '', http: '' }
+    this.ready = { pid: process.pid, mount: null, hdfs: null, webhdfs: '', http: '', recovered: 0 }
   }
 
   /**
@@ -85,16 +88,27 @@ export class Daemon {
     return daemon
   }
 
-  /** Stops everything, last the store. Idempotent. Never rejects: what fails is logged. */
-  async stop(): Promise<void> {
+  /**
+   * Stops everything, last the store. Idempotent. Never rejects: what fails is logged, and the
+   * answer is false then.
+   */
+  async stop(): Promise<boolean> {
     this.#stopped ??= this.#stopParts()
-    await this.#stopped
+    return await this.#stopped
   }
 
   async #start(): Promise<void> {
     const { store: path } = this.#options
-    const store = await guardAsync({ syscall: 'open', path }, () => NativeStore.open(path))
+    const store = await this.#open(path)
     this.#parts.push({ name: 'store', stop: () => store.close() })
+    const health = new HealthWatch(store, this.log)
+    this.#parts.push({
+      name: 'health watch',
+      stop: () => {
+        health.stop()
+        return Promise.resolve()
+      },
+    })
     const identity = identityOf(store)
     await this.#serveNetwork(store, identity)
     if (this.#options.mount !== undefined) await this.#mount(store, this.#options.mount)
@@ -102,6 +116,22 @@ export class Daemon {
     this.#parts.push({ name: 'control', stop: () => control.close() })
     await control.listen(path)
     this.log.info({ ...this.ready, store: path }, 'serving')
+  }
+
+  async #open(path: string): Promise<NativeStore> {
+    const start = performance.now()
+    const store = await guardAsync({ syscall: 'open', path }, () => NativeStore.open(path))
+    const { records, bytes, restoredBytes, stopped } = store.recovery()
+    this.ready.recovered = records
+    if (records > 0) {
+      const milliseconds = Math.round(performance.now() - start)
+      this.log.info(
+        { records, bytes, restoredBytes, milliseconds },
+        'recovered what was in the log',
+      )
+    }
+    if (stopped !== null) this.log.warn({ stopped }, 'the rest of the log could not be used')
+    return store
   }
 
   /** HTTP first, because the DataNode's reports name its port; it asks for HDFS's facts later. */
@@ -170,13 +200,16 @@ export class Daemon {
     }
   }
 
-  async #stopParts(): Promise<void> {
+  async #stopParts(): Promise<boolean> {
+    let isClean = true
     for (const part of this.#parts.reverse()) {
       try {
         await part.stop()
       } catch (error) {
+        isClean = false
         this.log.error({ error, part: part.name, code: codeOf(error) }, 'did not stop well')
       }
     }
+    return isClean
   }
 }

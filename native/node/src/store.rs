@@ -1,7 +1,7 @@
 //! `NativeStore`: an open store.
 
 use crate::error::{Result, catch, catch_free, from_vfs};
-use crate::info::{OpenOptions, SpaceReport, UserNumbers, VolumeInfo};
+use crate::info::{Health, OpenOptions, RecoveryReport, SpaceReport, UserNumbers, VolumeInfo};
 use crate::number::{whole, whole32};
 use crate::task::{Promised, promise};
 use crate::view::NativeView;
@@ -72,6 +72,18 @@ impl NativeStore {
     #[napi]
     pub fn space(&self) -> Result<SpaceReport> {
         Ok(self.run(Vfs::space)?.into())
+    }
+
+    /// What the store accepts.
+    #[napi]
+    pub fn health(&self) -> Result<Health> {
+        self.run(|vfs| Ok(vfs.into()))
+    }
+
+    /// What opening it found in the log.
+    #[napi]
+    pub fn recovery(&self) -> Result<RecoveryReport> {
+        self.run(|vfs| Ok(vfs.recovery().into()))
     }
 
     /// All volumes.

@@ -153,6 +153,10 @@ impl SegmentStore for Saboteur {
         self.0.segments.read(segment, offset, into)
     }
 
+    fn length(&self, segment: SegmentId) -> Result<u64> {
+        self.0.segments.length(segment)
+    }
+
     fn sync(&self, segment: SegmentId) -> Result<()> {
         match self.0.how {
             Sabotage::SegmentSyncForgotten => Ok(()),
