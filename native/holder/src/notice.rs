@@ -13,6 +13,9 @@ use rustix::io::Errno;
 use std::os::fd::AsFd;
 use std::path::Path;
 
+/// Of the kernel's `fuse_out_header`.
+const HEADER_BYTES: usize = 16;
+
 /// Something for the kernel to forget, or to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -124,7 +127,6 @@ impl Notice {
             Self::Resend => (code::RESEND, Vec::new()),
             Self::Refresh { .. } => return None,
         };
-        const HEADER_BYTES: usize = 16;
         let mut message = Vec::with_capacity(HEADER_BYTES + body.len());
         message.extend_from_slice(&((HEADER_BYTES + body.len()) as u32).to_ne_bytes());
         message.extend_from_slice(&code.to_ne_bytes());

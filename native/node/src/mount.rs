@@ -80,7 +80,11 @@ impl NativeMount {
     /// Leaves a held mount to the next process; this one must end then.
     #[napi]
     pub fn leave(&self) {
-        let mount = self.mount.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mount = self
+            .mount
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(mount) = mount {
             mount.leave();
         }

@@ -286,6 +286,7 @@ impl Disk {
         let options = StoreOptions {
             cache_bytes: 1 << 20,
             read_only: false,
+            cut_log: false,
         };
         let parts = Parts {
             pages: Box::new(Pages {

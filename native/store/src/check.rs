@@ -173,10 +173,11 @@ impl Checker<'_> {
     fn log(&mut self) {
         let recovery = self.store.recovery();
         self.report.log_records = recovery.records;
-        if let Some(reason) = recovery.stopped.clone() {
+        if recovery.lost > 0 {
+            let (lost, next) = (recovery.lost, self.state.log_sequence);
             self.problem(
                 ProblemKind::Log,
-                format!("the log cannot be applied: {reason}"),
+                format!("{lost} acknowledged changes from record {next} on cannot be applied"),
             );
         }
     }

@@ -8,14 +8,18 @@
 
 use crate::error::Result;
 use crate::log_store::LogStore;
-use lockstep_format::log::{HEADER_BYTES, Header};
+use lockstep_format::log::{self, HEADER_BYTES, Header, Operation};
 use parking_lot::Mutex;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Bytes read at a time when records are read back.
 const READ_BYTES: usize = 1 << 20;
 /// What is kept ready behind the last record: deleting on a full disk must not need more at once.
 pub(crate) const ROOM_BYTES: u64 = 512 << 10;
+
+/// No log holds as many records as this.
+pub(crate) const NUMBERS_MAX: u64 = 1 << 32;
 
 #[derive(Clone, Copy, Debug)]
 struct Position {
@@ -83,6 +87,28 @@ impl<'a> LogReader<'a> {
         let read = self.store.read(self.file, from, into)?;
         self.buffer.truncate(filled + read);
         Ok(self.buffer.len() >= count)
+    }
+
+    /// The next whole record with a number in `numbers`, whatever stands before it.
+    fn find(&mut self, numbers: Range<u64>) -> Result<Option<Record<'_>>> {
+        while self.fill(HEADER_BYTES)? {
+            let candidate = self.buffer[self.at..]
+                .windows(HEADER_BYTES)
+                .position(|head| numbers.contains(&log::sequence_of(head)));
+            let Some(skip) = candidate else {
+                self.at = self.buffer.len() + 1 - HEADER_BYTES;
+                continue;
+            };
+            self.at += skip;
+            let here = self.start + self.at as u64;
+            if self.next()?.is_some() {
+                // Looked at once more, because a borrow cannot be kept over the loop.
+                self.at = (here - self.start) as usize;
+                return self.next();
+            }
+            self.at = (here - self.start) as usize + 1;
+        }
+        Ok(None)
     }
 
     /// The next record, if it is whole.
@@ -167,17 +193,22 @@ impl IntentLog {
     }
 
     /// Makes every record appended before the call durable. `first` makes durable what the records
-    /// speak of, and flushes the log with what it is given. Calls that come while one is under way
-    /// share the next.
-    pub(crate) fn sync(&self, first: impl FnOnce(Flush<'_>) -> Result<()>) -> Result<()> {
+    /// speak of, and flushes the log with what it is given; it is told below which number records are
+    /// durable already, and answers the number of a record it wrote. Calls that come while one is
+    /// under way share the next.
+    pub(crate) fn sync(
+        &self,
+        first: impl FnOnce(u64, Flush<'_>) -> Result<Option<u64>>,
+    ) -> Result<()> {
         let target = self.appended();
         let mut synced = self.synced.lock();
         if *synced >= target {
             return Ok(());
         }
         let upto = self.appended();
-        first(&|| self.flush())?;
-        *synced = upto;
+        let own = first(*synced, &|| self.flush())?;
+        // Its own record needs no further flush, if it is the only one that came meanwhile.
+        *synced = upto + u64::from(own == Some(upto));
         Ok(())
     }
 
@@ -214,6 +245,23 @@ impl IntentLog {
         }
         files.sort_unstable();
         Ok(files)
+    }
+
+    /// Below which number records had been durable, by what records behind number `from` say: more
+    /// than `from` if one of those is missing that should be there.
+    ///
+    /// Cost: reads both files whole.
+    pub(crate) fn durable_beyond(&self, from: u64) -> Result<u64> {
+        let mut durable = from;
+        for file in 0..2 {
+            let mut reader = LogReader::new(&*self.store, file);
+            while let Some(record) = reader.find(from + 1..from + NUMBERS_MAX)? {
+                if let Some(Ok(Operation::Synced { upto })) = log::operations(record.body).next() {
+                    durable = durable.max(upto);
+                }
+            }
+        }
+        Ok(durable)
     }
 
     /// Calls `each` for every record from number `from` on, in order, until one is missing or

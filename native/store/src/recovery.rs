@@ -8,8 +8,8 @@
 //! - Record numbers go on far behind everything that may be left over in the log's files, so that
 //!   no record of an earlier life is ever taken for one of this.
 
-use crate::error::Result;
-use crate::intent_log::Record;
+use crate::error::{Result, StoreError};
+use crate::intent_log::{NUMBERS_MAX, Record};
 use crate::state::{State, epoch_of};
 use crate::store::Store;
 use crate::txn::{self, Locked, Reader, WriteTxn};
@@ -23,9 +23,6 @@ use rustc_hash::FxHashSet;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-/// No log holds as many records as this.
-const SEQUENCE_GAP: u64 = 1 << 32;
-
 /// What opening the store found in the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
@@ -37,6 +34,8 @@ pub struct RecoveryReport {
     pub restored: u64,
     /// Why replay ended before the log did, if a record was whole but its chunks were not.
     pub stopped: Option<String>,
+    /// Records behind the last one applied that had been made durable, and are lost: damage.
+    pub lost: u64,
     /// Keys of the inodes and dentries that they changed.
     pub changed: BTreeSet<(ViewId, Vec<u8>)>,
 }
@@ -70,6 +69,10 @@ impl Store {
             self.make_root_volume()?;
         }
         let report = self.replay()?;
+        if report.lost > 0 && !self.may_lose_records() {
+            let (records, first) = (report.lost, self.state.read().log_sequence);
+            return Err(StoreError::LogDamaged { records, first });
+        }
         self.refresh_all()?;
         if self.is_read_only() {
             return Ok(report);
@@ -77,7 +80,7 @@ impl Store {
         self.adopt_segments()?;
         {
             let mut state = self.state.write();
-            state.log_sequence += SEQUENCE_GAP;
+            state.log_sequence += NUMBERS_MAX;
             state.dirty = true;
             self.log.start(0, state.log_sequence);
         }
@@ -207,6 +210,8 @@ impl Store {
             report.bytes += record.body.len() as u64;
             Ok(true)
         })?;
+        let next = self.state.read().log_sequence;
+        report.lost = self.log.durable_beyond(next)? - next;
         Ok(report)
     }
 
@@ -217,14 +222,15 @@ impl Store {
         let mut restored = 0;
         self.log.replay(from, &mut |record| {
             for operation in log::operations(record.body) {
-                let Operation::Bytes {
-                    segment,
-                    offset,
-                    bytes,
-                } = operation?
-                else {
+                let (segment, offset, bytes) = match operation? {
+                    Operation::Bytes {
+                        segment,
+                        offset,
+                        bytes,
+                    } => (segment, offset, bytes),
+                    Operation::Synced { .. } => continue,
                     // A record of such operations holds no others.
-                    break;
+                    _ => break,
                 };
                 let mut found = vec![0; bytes.len()];
                 let store = self.segments.store();
@@ -319,7 +325,7 @@ impl Store {
                     };
                     txn.apply_volume(&new)?;
                 }
-                Operation::Bytes { .. } => {}
+                Operation::Bytes { .. } | Operation::Synced { .. } => {}
             }
         }
         txn.state.log_sequence = record.header.sequence + 1;
