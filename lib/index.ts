@@ -36,12 +36,13 @@ export type {
   CheckReport,
   ContentSummary,
   Problem,
+  ScrubStatus,
   SpaceReport,
 } from './native.js'
 export { Session } from './session.js'
 export { Snapshot } from './snapshot.js'
 export { BigIntStats, Dirent, Stats } from './stats.js'
 export { Store } from './store.js'
-export type { StoreUser } from './store.js'
+export type { ScrubOptions, StoreUser } from './store.js'
 export { Volume } from './volume.js'
 export type { VolumeStatistics } from './volume.js'

@@ -95,6 +95,9 @@ export class Daemon {
     const { store: path } = this.#options
     const store = await guardAsync({ syscall: 'open', path }, () => NativeStore.open(path))
     this.#parts.push({ name: 'store', stop: () => store.close() })
+    store.onDamage(message => {
+      this.log.error({ code: 'ERR_LOCKSTEP_CORRUPT' }, message)
+    })
     const identity = identityOf(store)
     await this.#serveNetwork(store, identity)
     if (this.#options.mount !== undefined) await this.#mount(store, this.#options.mount)

@@ -434,12 +434,6 @@ impl SegmentStore for Disk {
         Ok(file.bytes().len() as u64)
     }
 
-    fn length(&self, segment: SegmentId) -> Result<u64> {
-        let inner = self.0.lock();
-        let file = inner.segments.get(&segment).ok_or(failed(Errno::NOENT))?;
-        Ok(file.bytes().len() as u64)
-    }
-
     fn sync(&self, segment: SegmentId) -> Result<()> {
         let done = self.0.lock().perform_whole(|inner| {
             if let Some(file) = inner.segments.get_mut(&segment) {

@@ -157,10 +157,6 @@ impl SegmentStore for Saboteur {
         self.0.segments.length(segment)
     }
 
-    fn length(&self, segment: SegmentId) -> Result<u64> {
-        self.0.segments.length(segment)
-    }
-
     fn sync(&self, segment: SegmentId) -> Result<()> {
         match self.0.how {
             Sabotage::SegmentSyncForgotten => Ok(()),

@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Bytes read at a time when records are read back.
 const READ_BYTES: usize = 1 << 20;
+/// Numbers that records of one life of the store can have behind that of a damaged one.
+const NUMBERS_AFTER: u64 = 1 << 31;
 /// What is kept ready behind the last record: deleting on a full disk must not need more at once.
 pub(crate) const ROOM_BYTES: u64 = 512 << 10;
 
@@ -85,7 +87,27 @@ impl<'a> LogReader<'a> {
         Ok(self.buffer.len() >= count)
     }
 
-    /// The next record, if it is whole.
+    /// Goes on to where a record with the number `from`, or one up to [`NUMBERS_AFTER`] higher, may
+    /// start; false if there is none.
+    fn seek(&mut self, from: u64) -> Result<bool> {
+        while self.fill(HEADER_BYTES)? {
+            let rest = &self.buffer[self.at..];
+            let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+            let starts = |head: &[u8]| number(&head[8..16]).wrapping_sub(from) < NUMBERS_AFTER;
+            if let Some(found) = rest.windows(HEADER_BYTES).position(starts) {
+                self.at += found;
+                return Ok(true);
+            }
+            self.at += rest.len() - HEADER_BYTES + 1;
+        }
+        Ok(false)
+    }
+
+    fn skip(&mut self) {
+        self.at += 1;
+    }
+
+    /// The next record, if it is whole; if not, the position stays.
     fn next(&mut self) -> Result<Option<Record<'_>>> {
         if !self.fill(HEADER_BYTES)? {
             return Ok(None);
@@ -102,10 +124,11 @@ impl<'a> LogReader<'a> {
             return Ok(None);
         }
         let body = &self.buffer[self.at..][HEADER_BYTES..length];
+        if !header.verify(&head, body) {
+            return Ok(None);
+        }
         self.at += length;
-        Ok(header
-            .verify(&head, body)
-            .then_some(Record { header, body }))
+        Ok(Some(Record { header, body }))
     }
 }
 
@@ -214,6 +237,27 @@ impl IntentLog {
         }
         files.sort_unstable();
         Ok(files)
+    }
+
+    /// Whether no file begins with a whole record.
+    pub(crate) fn is_empty(&self) -> Result<bool> {
+        Ok(self.order()?.is_empty())
+    }
+
+    /// How many whole records have the number `from` or a higher one, wherever they stand. After a
+    /// replay that ended at `from` they are what was acknowledged later and can no longer be applied.
+    pub(crate) fn count_from(&self, from: u64) -> Result<u64> {
+        let mut count = 0;
+        for file in 0..2 {
+            let mut reader = LogReader::new(&*self.store, file);
+            while reader.seek(from)? {
+                match reader.next()? {
+                    Some(_) => count += 1,
+                    None => reader.skip(),
+                }
+            }
+        }
+        Ok(count)
     }
 
     /// Calls `each` for every record from number `from` on, in order, until one is missing or

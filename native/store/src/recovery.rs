@@ -8,7 +8,7 @@
 //! - Record numbers go on far behind everything that may be left over in the log's files, so that
 //!   no record of an earlier life is ever taken for one of this.
 
-use crate::error::Result;
+use crate::error::{Result, StoreError};
 use crate::intent_log::Record;
 use crate::state::{State, epoch_of};
 use crate::store::Store;
@@ -36,6 +36,9 @@ pub struct RecoveryReport {
     pub restored: u64,
     /// Why replay ended before the log did, if a record was whole but its chunks were not.
     pub stopped: Option<String>,
+    /// Whole records behind the one at which replay ended. They were acknowledged and are lost: the
+    /// record before them is damaged, or a power cut kept them and not it.
+    pub lost: u64,
 }
 
 impl Store {
@@ -45,6 +48,7 @@ impl Store {
             let meta = Meta::decode(&bytes)?;
             self.load_commit(&meta)?;
         } else {
+            self.check_new()?;
             self.make_root_volume()?;
         }
         let report = self.replay()?;
@@ -72,7 +76,11 @@ impl Store {
             .filter_map(|id| id.as_volume())
             .collect();
         self.reclaim.lock().extend(volumes);
-        self.reclaim_unowned()?;
+        match self.reclaim_unowned() {
+            // What is damaged is not freed; the rest of the store goes on.
+            Err(error) if error.is_damage() => {}
+            other => other?,
+        }
         Ok(report)
     }
 
@@ -136,6 +144,18 @@ impl Store {
         failure.map_or(Ok(list), Err)
     }
 
+    /// A store without a commit record holds nothing else either: else the record was lost, and what
+    /// is there must not be taken for left over.
+    fn check_new(&self) -> Result<()> {
+        let mut pages = 0;
+        self.pages.store().list(&mut |_, _| pages += 1)?;
+        if pages == 0 && self.segments.store().list()?.is_empty() && self.log.is_empty()? {
+            return Ok(());
+        }
+        let what = "the commit record is missing from meta/data.mdb".into();
+        Err(StoreError::Corrupt { what })
+    }
+
     /// A store without a commit has one volume without an inode.
     fn make_root_volume(&self) -> Result<()> {
         let record = VolumeRecord {
@@ -184,6 +204,7 @@ impl Store {
             report.bytes += record.body.len() as u64;
             Ok(true)
         })?;
+        report.lost = self.log.count_from(self.state.read().log_sequence)?;
         Ok(report)
     }
 

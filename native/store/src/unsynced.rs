@@ -62,6 +62,10 @@ impl Unsynced {
     /// The segment may hold bytes that were written before it was opened, and are not durable.
     pub(crate) fn adopted(&mut self, segment: SegmentId) {
         self.segments.insert(segment);
+        // As if it held a range that is too large to be copied: only a sync will do.
+        self.next += 1;
+        self.recent.clear();
+        self.recent_bytes = 0;
     }
 
     /// What makes all bytes written so far durable. Neighbouring ranges are joined.

@@ -163,7 +163,7 @@ fn after_a_failure_nothing_changes_until_the_store_is_opened_again() {
     let found = get(&store, ROOT, &plain(1));
     assert_eq!(found, Some(b"acknowledged".to_vec()));
     assert_eq!(store.close().unwrap_err().code(), "ERR_LOCKSTEP_CLOSED");
-    let store = open(&store.dir().to_owned());
+    let store = open(store.dir());
     assert_eq!(get(&store, ROOT, &plain(1)), found);
     put(&store, &plain(2), b"accepted");
     check(store);
