@@ -181,7 +181,11 @@ export function systemError(code: string, context: ErrorContext = {}): LockstepE
 function systemMessage(code: string, context: ErrorContext, detail: string | undefined): string {
   const errno = errnoOf(code)
   const text = (errno === undefined ? undefined : getSystemErrorMap().get(errno)?.[1]) ?? detail
-  let message = text === undefined ? code : `${code}: ${text}`
+  return (text === undefined ? code : `${code}: ${text}`) + whereText(context)
+}
+
+function whereText(context: ErrorContext): string {
+  let message = ''
   if (context.syscall !== undefined) message += `, ${context.syscall}`
   if (context.path !== undefined) message += ` '${context.path}'`
   if (context.dest !== undefined) message += ` -> '${context.dest}'`
@@ -210,6 +214,9 @@ export function translate(error: unknown, context: ErrorContext = {}): unknown {
   const code = codeOf(error)
   if (code === undefined) return error
   const where = { ...context, cause: error }
+  if (code === 'ERR_LOCKSTEP_CORRUPT') {
+    return errorFor(code, error.message + whereText(context), where)
+  }
   if (code.startsWith('ERR_LOCKSTEP_')) return errorFor(code, error.message, where)
   if (errnoOf(code) === undefined) return error
   if (context.syscall === undefined) return errorFor(code, `${code}: ${error.message}`, where)

@@ -37,6 +37,7 @@ export type {
   ContentSummary,
   Problem,
   RecoveryReport,
+  ScrubStatus,
   SpaceReport,
   StoreHealth,
 } from './native.js'
@@ -44,6 +45,6 @@ export { Session } from './session.js'
 export { Snapshot } from './snapshot.js'
 export { BigIntStats, Dirent, Stats } from './stats.js'
 export { Store } from './store.js'
-export type { StoreUser } from './store.js'
+export type { ScrubOptions, StoreUser } from './store.js'
 export { Volume } from './volume.js'
 export type { VolumeStatistics } from './volume.js'

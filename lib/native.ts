@@ -183,6 +183,38 @@ export interface CheckProgress {
   problemCount: number
 }
 
+/** How a scrub is done. */
+export interface NativeScrubOptions {
+  /** Bytes of chunks read a second, at most. */
+  rateBytes?: number
+  /** Go on where the last one was interrupted. */
+  resume?: boolean
+}
+
+/** How the scrub that is under way stands, or the last one. */
+export interface ScrubStatus {
+  running: boolean
+  /** It came to its end; if neither this nor `running`, it was interrupted. */
+  complete: boolean
+  startedMs: number
+  updatedMs: number
+  /** Bytes of chunks, read and to be read. */
+  doneBytes: number
+  totalBytes: number
+  pages: number
+  chunks: number
+  /** Footers of segments. */
+  footers: number
+  problemCount: number
+  /** The problems, one line each; a thousand at most. */
+  summary: string[]
+  /** The same with all that is known, once it ended since the store was opened. */
+  problems: Problem[]
+  /** Code and message of what ended it, if that was a failure. */
+  failureCode?: string
+  failure?: string
+}
+
 /** A volume. */
 export interface VolumeInfo {
   path: string
@@ -276,6 +308,10 @@ export interface NativeStore {
   space(): SpaceReport
   health(): StoreHealth
   recovery(): RecoveryReport
+  startScrub(options: NativeScrubOptions): void
+  scrubStatus(): ScrubStatus | null
+  stopScrub(): Promise<void>
+  onDamage(listener: (message: string) => void): void
   listVolumes(): VolumeInfo[]
   /** Frees what has no name, in a store that was opened `waiting` and is not mounted. */
   reap(): void

@@ -5,14 +5,17 @@
  * - One process has a store open at a time; a second one is told who.
  * - `close` commits everything. A process that ends without it loses nothing that was acknowledged.
  */
+import { setTimeout } from 'node:timers/promises'
 import { nativeOptions } from './config.js'
 import type { StoreOptions } from './config.js'
-import { codeOf, guard, guardAsync } from './errors.js'
+import { AbortError, codeOf, errorFor, guard, guardAsync, systemError } from './errors.js'
 import { NativeStore, checkStore } from './native.js'
 import type {
   CheckProgress,
   CheckReport,
+  NativeScrubOptions,
   RecoveryReport,
+  ScrubStatus,
   SpaceReport,
   StoreHealth,
   UserNumbers,
@@ -23,7 +26,17 @@ import { Session } from './session.js'
 export type StoreUser =
   { user: string } | { uid: number; gid: number; groups?: readonly number[]; umask?: number }
 
+/** How a scrub is done. */
+export interface ScrubOptions extends NativeScrubOptions {
+  /** Told how it stands. */
+  onProgress?: (status: ScrubStatus) => void
+  /** Ends it. */
+  signal?: AbortSignal
+}
+
 const UMASK_DEFAULT = 0o022
+/** How often a scrub is looked at. */
+export const SCRUB_LOOK_MS = 100
 
 /** An open store, as the process's own user sees it. */
 export class Store extends Session {
@@ -119,6 +132,50 @@ export class Store extends Session {
     await guardAsync({ syscall: 'sync', path: this.directory }, () => this.native.sync())
   }
 
+  /**
+   * Reads every page, chunk and footer while the store is in use, and names what is damaged. It goes on
+   * in the background; its place is kept in the store, so that one that was ended can be resumed.
+   *
+   * @param options - `rateBytes`: at most so many bytes a second; `resume`: go on where the last one
+   * was interrupted; `onProgress`: told a few times a second; `signal`: ends it.
+   * @throws LockstepError `EBUSY` if one is under way, `EIO` if the disk does not answer; `AbortError`.
+   */
+  async scrub(options: ScrubOptions = {}): Promise<ScrubStatus> {
+    const context = { syscall: 'scrub', path: this.directory }
+    const { signal, onProgress, ...native } = options
+    const isAborted = (): boolean => signal?.aborted === true
+    if (isAborted()) throw new AbortError(signal?.reason)
+    guard(context, () => {
+      this.native.startScrub(native)
+    })
+    for (;;) {
+      const status = this.native.scrubStatus()
+      if (status?.running !== true) return guard(context, () => endedScrub(status))
+      onProgress?.(status)
+      await setTimeout(SCRUB_LOOK_MS)
+      if (!isAborted()) continue
+      await this.native.stopScrub()
+      throw new AbortError(signal?.reason)
+    }
+  }
+
+  /** How the scrub that is under way stands, or the last one; nothing if there was none. */
+  scrubStatus(): ScrubStatus | undefined {
+    return (
+      guard({ syscall: 'scrub', path: this.directory }, () => this.native.scrubStatus()) ??
+      undefined
+    )
+  }
+
+  /**
+   * Tells of damage that reads meet, each once.
+   *
+   * @param listener - Gets a line that names the file of the store and the place in it.
+   */
+  onDamage(listener: (message: string) => void): void {
+    this.native.onDamage(listener)
+  }
+
   /** Where the bytes of the store went. */
   async space(): Promise<SpaceReport> {
     return await guardAsync({ syscall: 'space', path: this.directory }, () =>
@@ -147,6 +204,15 @@ export class Store extends Session {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
+}
+
+/** The result of a scrub, or the failure that ended it. */
+export function endedScrub(status: ScrubStatus | null): ScrubStatus {
+  if (status?.failureCode !== undefined) {
+    throw errorFor(status.failureCode, status.failure ?? status.failureCode)
+  }
+  if (status === null) throw systemError('EIO')
+  return status
 }
 
 /** The process's own user; the superuser where the system knows no users. */

@@ -17,6 +17,7 @@ import { addLs } from './commands/ls.js'
 import { addMkdir } from './commands/mkdir.js'
 import { addPut } from './commands/put.js'
 import { addRm } from './commands/rm.js'
+import { addScrub } from './commands/scrub.js'
 import { addServe } from './commands/serve.js'
 import { addSnapshot } from './commands/snapshot.js'
 import { addSpace } from './commands/space.js'
@@ -28,7 +29,7 @@ import { printFailure } from './render.js'
 
 const COMMANDS = [
   ...[addInit, addServe, addStart, addSnapshot, addClone, addVolume, addDiff, addLs, addCat],
-  ...[addPut, addGet, addRm, addStat, addMkdir, addSpace, addCheck],
+  ...[addPut, addGet, addRm, addStat, addMkdir, addSpace, addCheck, addScrub],
 ]
 
 /** The program with all its commands. */

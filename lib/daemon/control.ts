@@ -9,6 +9,7 @@
  * - Nothing here holds a file in memory: bytes and long lists are streamed.
  * - A change is durable once `sync` has resolved after it.
  */
+import type { ScrubStatus } from '../native.js'
 
 /** What an entry is. */
 export type EntryKind =
@@ -124,6 +125,14 @@ export interface PathRequest {
   path: string
 }
 
+/** How to scrub. */
+export interface ScrubRequest {
+  /** Bytes a second at most; 0 = as fast as can be. */
+  rateBytes: number
+  /** Go on where the last one was interrupted. */
+  resume: boolean
+}
+
 /** A snapshot of a directory. */
 export interface SnapshotRequest extends PathRequest {
   name: string
@@ -174,6 +183,12 @@ export interface Control {
   diff(request: PathRequest & { from: string; to: string }): AsyncIterable<ChangeEntry>
   /** Where the bytes went. */
   space(request: PathRequest): Promise<SpaceEntry>
+  /** Starts a scrub, which goes on in whoever has the store open. */
+  startScrub(request: ScrubRequest): Promise<void>
+  /** How the scrub that is under way stands, or the last one; `null` if there was none. */
+  scrubStatus(): Promise<ScrubStatus | null>
+  /** Ends the scrub that is under way, to be resumed later. */
+  stopScrub(): Promise<void>
   /** Makes all acknowledged changes durable. */
   sync(): Promise<void>
   /** Ends the use of the store: closes it if this process opened it. */

@@ -112,6 +112,9 @@ export class Daemon {
     const { store: path, mount } = this.#options
     const store = await this.#open(path, mount?.holdSeconds !== undefined)
     this.#parts.push({ name: 'store', stop: () => store.close() })
+    store.onDamage(message => {
+      this.log.error({ code: 'ERR_LOCKSTEP_CORRUPT' }, message)
+    })
     const health = new HealthWatch(store, this.log)
     this.#parts.push({
       name: 'health watch',

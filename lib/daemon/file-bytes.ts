@@ -21,13 +21,13 @@ export async function* readBytes(file: NativeFile, path: string): AsyncGenerator
   let ahead: Promise<Uint8Array> | undefined
   try {
     let position = 0
-    ahead = readStep(file, position)
+    ahead = stepAhead(file, position)
     for (;;) {
       const chunk = await guardAsync(context, () => ahead as Promise<Uint8Array>)
       ahead = undefined
       if (chunk.length === 0) return
       position += chunk.length
-      ahead = readStep(file, position)
+      ahead = stepAhead(file, position)
       yield chunk
     }
   } finally {
@@ -39,6 +39,13 @@ export async function* readBytes(file: NativeFile, path: string): AsyncGenerator
 
 function ignore(): void {
   // The reader has what it wanted: neither the bytes nor an error of the step ahead matter.
+}
+
+/** A step whose failure waits for whoever asks for it, however long that takes. */
+function stepAhead(file: NativeFile, position: number): Promise<Uint8Array> {
+  const step = readStep(file, position)
+  step.catch(ignore)
+  return step
 }
 
 async function readStep(file: NativeFile, position: number): Promise<Uint8Array> {

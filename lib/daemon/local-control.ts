@@ -9,7 +9,7 @@
 import { randomBytes } from 'node:crypto'
 import { codeOf, errorFor, guard, guardAsync, systemError } from '../errors.js'
 import { ATTRIBUTE, ATTRIBUTE_COUNT, KIND, OPEN, RENAME } from '../native.js'
-import type { Listing, NativeFile, NativeStore, NativeView } from '../native.js'
+import type { Listing, NativeFile, NativeStore, NativeView, ScrubStatus } from '../native.js'
 import { CONTROL_PROTOCOL } from './control.js'
 import type * as control from './control.js'
 import { changeEntry, EntryReader, join, snapshotEntry, split, volumeEntry } from './entry.js'
@@ -228,6 +228,20 @@ export class LocalControl implements control.Control {
         },
       }
     })
+  }
+
+  async startScrub({ rateBytes, resume }: control.ScrubRequest): Promise<void> {
+    await this.#ask('scrub', this.#directory, () => {
+      this.#store.startScrub({ rateBytes, resume })
+    })
+  }
+
+  scrubStatus(): Promise<ScrubStatus | null> {
+    return Promise.resolve(this.#store.scrubStatus() ?? null)
+  }
+
+  async stopScrub(): Promise<void> {
+    await guardAsync({ syscall: 'scrub' }, () => this.#store.stopScrub())
   }
 
   async sync(): Promise<void> {

@@ -99,6 +99,15 @@ export class Fields {
     return value
   }
 
+  /** A number of things: 0 or more. */
+  count(name: string): number {
+    const value = this.#values[name]
+    if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) {
+      throw refused(name, 'a whole number, 0 or more')
+    }
+    return value
+  }
+
   /** Permission bits. */
   mode(name: string): number {
     const value = this.#values[name]
@@ -165,6 +174,13 @@ export const VALUE_OPERATIONS: ReadonlyMap<
   ['listVolumes', control => control.listVolumes()],
   ['deleteVolume', (control, f) => control.deleteVolume({ path: f.path('path') })],
   ['space', (control, f) => control.space({ path: f.path('path') })],
+  [
+    'startScrub',
+    (control, f) =>
+      control.startScrub({ rateBytes: f.count('rateBytes'), resume: f.boolean('resume') }),
+  ],
+  ['scrubStatus', control => control.scrubStatus()],
+  ['stopScrub', control => control.stopScrub()],
   ['sync', control => control.sync()],
 ])
 

@@ -8,6 +8,7 @@
 import { Agent, request as httpRequest } from 'node:http'
 import type { ClientRequest, IncomingMessage, RequestOptions } from 'node:http'
 import { codeOf, errorFor } from '../errors.js'
+import type { ScrubStatus } from '../native.js'
 import { CONTROL_PROTOCOL } from './control.js'
 import type * as control from './control.js'
 import {
@@ -137,6 +138,18 @@ export class RemoteControl implements control.Control {
 
   async space(request: control.PathRequest): Promise<control.SpaceEntry> {
     return await this.#call('space', request)
+  }
+
+  async startScrub(request: control.ScrubRequest): Promise<void> {
+    await this.#call('startScrub', request)
+  }
+
+  async scrubStatus(): Promise<ScrubStatus | null> {
+    return await this.#call('scrubStatus', {})
+  }
+
+  async stopScrub(): Promise<void> {
+    await this.#call('stopScrub', {})
   }
 
   async sync(): Promise<void> {

@@ -125,6 +125,19 @@ export class MemoryControl implements control.Control {
     })
   }
 
+  startScrub(request: control.ScrubRequest): Promise<void> {
+    this.calls.push(['startScrub', request])
+    return Promise.resolve()
+  }
+
+  scrubStatus(): Promise<null> {
+    return Promise.resolve(null)
+  }
+
+  stopScrub(): Promise<void> {
+    return Promise.resolve()
+  }
+
   sync(): Promise<void> {
     this.synced += 1
     return Promise.resolve()

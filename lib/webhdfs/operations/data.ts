@@ -62,10 +62,8 @@ async function open(exchange: Exchange): Promise<Answer> {
     const size = record[ATTRIBUTE.size] ?? 0
     const offset = checkOffset(exchange, size)
     const length = Math.min(parameters.integer('length', 0) ?? size, size - offset)
-    response.writeHead(200, {
-      'Content-Type': 'application/octet-stream',
-      'Content-Length': length,
-    })
+    response.setHeader('Content-Type', 'application/octet-stream')
+    response.setHeader('Content-Length', length)
     await sendRange(file, response, offset, length)
     return { kind: 'streamed' }
   } finally {
@@ -73,7 +71,10 @@ async function open(exchange: Exchange): Promise<Answer> {
   }
 }
 
-/** Sends a range of a file, reading one piece ahead of the socket. */
+/**
+ * Sends a range of a file, reading one piece ahead of the socket. The headers leave with the first
+ * piece: a read that fails before it is still answered in words.
+ */
 async function sendRange(
   file: NativeFile,
   response: ServerResponse,

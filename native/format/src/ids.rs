@@ -60,6 +60,16 @@ impl TreeId {
         Self(view.0)
     }
 
+    /// What it is called in messages.
+    pub fn name(self) -> String {
+        match self {
+            Self::CATALOG => "catalog".into(),
+            Self::CHUNKS => "chunks".into(),
+            Self::DEAD => "dead ranges".into(),
+            volume => format!("volume {}", volume.0),
+        }
+    }
+
     /// The volume's view, or `None` for the store's own trees.
     pub fn as_volume(self) -> Option<ViewId> {
         (self.0 < crate::limits::VIEW_COUNT_MAX).then_some(ViewId(self.0))

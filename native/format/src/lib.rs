@@ -15,6 +15,7 @@ pub mod limits;
 pub mod log;
 pub mod meta;
 pub mod page;
+pub mod scrub;
 pub mod superblock;
 
 pub use catalog::{DeadRange, Origin, SegmentRecord, SnapshotRecord, VolumeRecord};
@@ -26,6 +27,7 @@ pub use ids::{ChunkPtr, Epoch, InodeId, PageId, SegmentId, TreeId, ViewId};
 pub use inode::{Dentry, FileKind, Inode, Timestamp};
 pub use meta::Meta;
 pub use page::Page;
+pub use scrub::ScrubRecord;
 pub use superblock::{Features, Superblock};
 
 /// CRC-32C (Castagnoli), the checksum of every record and of every grain of file bytes.

@@ -153,7 +153,10 @@ impl Faults {
         match catch_unwind(AssertUnwindSafe(work)) {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => {
-                if let VfsError::Store(_) = error {
+                // Damage is told by the store, once of each; a program that reads on asks often.
+                if let VfsError::Store(store) = &error
+                    && !store.is_damage()
+                {
                     self.tell(operation, node, error.code(), error.to_string());
                 }
                 Err(fuser::Errno::from_i32(error.errno()))

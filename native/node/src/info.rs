@@ -22,7 +22,7 @@ fn count(value: u64) -> f64 {
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn millis(time: Timestamp) -> f64 {
+pub(crate) fn millis(time: Timestamp) -> f64 {
     time.as_millis() as f64
 }
 

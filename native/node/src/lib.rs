@@ -24,6 +24,7 @@ mod no_fuse;
 mod number;
 mod path;
 mod problem;
+mod scrub;
 mod store;
 mod task;
 mod transfer;

@@ -190,5 +190,6 @@ fn store_options(options: &OpenOptions) -> Result<StoreOptions> {
             .transpose()?
             .unwrap_or(default.cache_bytes),
         read_only: options.read_only.unwrap_or(default.read_only),
+        cut_log: default.cut_log,
     })
 }

@@ -10,6 +10,7 @@
 use crate::damage::{self, segment_keys};
 use crate::error::{Result, StoreError};
 use crate::problem::{Place, Problem, ProblemKind, Problems};
+use crate::recovery::RecoveryReport;
 use crate::state::State;
 use crate::store::{Store, StoreOptions};
 use crate::tally::Tallies;
@@ -103,7 +104,11 @@ impl Store {
             ..StoreOptions::default()
         };
         let store = Self::open(dir, &options)?;
-        let report = store.check_everything(progress);
+        let mut report = store.check_everything(progress);
+        if let Some(problem) = log_problem(store.recovery()) {
+            report.problems.push(problem);
+            report.problem_count += 1;
+        }
         store.close()?;
         Ok(report)
     }
@@ -135,7 +140,7 @@ impl Store {
 
 impl Checker<'_> {
     fn run(mut self) -> CheckReport {
-        self.log();
+        self.report.log_records = self.store.recovery().records;
         for id in [TreeId::CATALOG, TreeId::CHUNKS, TreeId::DEAD] {
             self.tree(id, self.state.root(id));
         }
@@ -170,18 +175,6 @@ impl Checker<'_> {
             .ok()
     }
 
-    fn log(&mut self) {
-        let recovery = self.store.recovery();
-        self.report.log_records = recovery.records;
-        if recovery.lost > 0 {
-            let (lost, next) = (recovery.lost, self.state.log_sequence);
-            self.problem(
-                ProblemKind::Log,
-                format!("{lost} acknowledged changes from record {next} on cannot be applied"),
-            );
-        }
-    }
-
     fn tree(&mut self, id: TreeId, root: PageId) {
         if root == EMPTY || self.seen.contains(&root) {
             return;
@@ -197,20 +190,7 @@ impl Checker<'_> {
         if !self.seen.insert(broken.page) {
             return;
         }
-        let message = format!(
-            "{}: page {}: {}",
-            tree_name(id),
-            broken.page.0,
-            broken.error
-        );
-        let place = Place::Page {
-            page: broken.page,
-            tree: id,
-            from: broken.from,
-            to: broken.to,
-        };
-        self.problems
-            .add(Problem::at(ProblemKind::Page, message, place));
+        self.problems.add(broken.problem(id));
     }
 
     /// Walks pages not seen before: order, bounds, births; collects what extents name.
@@ -222,11 +202,7 @@ impl Checker<'_> {
         for index in usize::from(!page.is_leaf())..page.len() {
             let key = page.key(index);
             if key < range.0 || range.1.is_some_and(|end| key >= end) {
-                let what = format!(
-                    "{}: page {} has a key out of bounds",
-                    tree_name(id),
-                    page.id.0
-                );
+                let what = format!("{}: page {} has a key out of bounds", id.name(), page.id.0);
                 self.problem(ProblemKind::Record, what);
             }
         }
@@ -239,7 +215,7 @@ impl Checker<'_> {
             match child(&self.source, page, index) {
                 Ok(below) => {
                     if below.birth > page.birth {
-                        let (id, page) = (tree_name(id), below.id.0);
+                        let (id, page) = (id.name(), below.id.0);
                         let what = format!("{id}: page {page} is younger than its parent");
                         self.problem(ProblemKind::Record, what);
                     }
@@ -266,7 +242,7 @@ impl Checker<'_> {
             let (key, value) = (page.key(index), page.value(index));
             if matches!(key::split(key), Some((_, key::kind::EXTENT, _))) {
                 let decoded = Extent::decode(value).map_err(StoreError::from);
-                if let Some(extent) = self.note(&tree_name(id), decoded) {
+                if let Some(extent) = self.note(&id.name(), decoded) {
                     let range = (extent.chunk_offset, extent.length);
                     self.ranges.entry(extent.chunk).or_default().push(range);
                 }
@@ -275,7 +251,7 @@ impl Checker<'_> {
     }
 
     fn volume(&mut self, id: TreeId) {
-        let what = tree_name(id);
+        let what = id.name();
         let Some(tree) = self.state.trees.get(&id) else {
             return;
         };
@@ -514,6 +490,9 @@ impl Checker<'_> {
     }
 
     fn stored_pages(&mut self, dead: &FxHashSet<PageId>) {
+        if let Err(error) = self.store.pages.store().verify() {
+            self.problem(ProblemKind::PageStore, error.to_string());
+        }
         let deleted: FxHashSet<PageId> = self.state.page_deletes.iter().copied().collect();
         let whole = self.broken.is_empty();
         let mut problems = Vec::new();
@@ -536,6 +515,14 @@ impl Checker<'_> {
         }
         self.note("pages", listed);
     }
+}
+
+/// Changes that had been made durable and cannot be applied. A log that ends before others is what
+/// a power cut leaves.
+fn log_problem(recovery: &RecoveryReport) -> Option<Problem> {
+    let lost = recovery.lost;
+    let message = format!("the log is damaged: {lost} acknowledged changes cannot be applied");
+    (lost > 0).then(|| Problem::new(ProblemKind::Log, message))
 }
 
 /// A damaged range of a segment.
@@ -584,15 +571,6 @@ pub(crate) fn footer_problem(
 fn is_same_chunk(one: &ChunkRecord, other: &ChunkRecord) -> bool {
     let place = |record: &ChunkRecord| (record.offset, record.length, record.hash_offset);
     place(one) == place(other) && one.hash == other.hash && one.grains == other.grains
-}
-
-fn tree_name(id: TreeId) -> String {
-    match id {
-        TreeId::CATALOG => "catalog".into(),
-        TreeId::CHUNKS => "chunks".into(),
-        TreeId::DEAD => "dead ranges".into(),
-        volume => format!("volume {}", volume.0),
-    }
 }
 
 fn chunk_name(pointer: ChunkPtr) -> String {

@@ -101,7 +101,14 @@ impl Store {
     fn seal_full_segments(&self) -> Result<Vec<Sealed>> {
         let mut list = Vec::new();
         for segment in self.segments.take_sealable() {
-            let sealed = self.read_state(|reader| footer(reader, segment))?;
+            let sealed = match self.read_state(|reader| footer(reader, segment)) {
+                Err(error) if error.is_damage() => {
+                    // Without its chunks' records a segment stays as it is.
+                    self.segments.retire(segment);
+                    continue;
+                }
+                other => other?,
+            };
             match self.write_footer(&sealed) {
                 Ok(()) => list.push(sealed),
                 Err(error) if error.is_no_space() => self.segments.retire(segment),

@@ -26,6 +26,8 @@ const LOOKUPS_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct NamedView {
     pub(crate) view: ViewId,
+    /// The tree of its volume.
+    pub(crate) tree: TreeId,
     pub(crate) root: PageId,
     /// The directory that is its top, and the path of that.
     pub(crate) top: InodeId,
@@ -36,7 +38,7 @@ pub(crate) struct NamedView {
 
 /// What is damaged, in the terms of trees. Numbers are those of problems in a list.
 #[derive(Default)]
-struct Damaged {
+pub(crate) struct Damaged {
     chunks: FxHashMap<ChunkPtr, Vec<(u32, u32, usize)>>,
     /// Keys of the chunk tree whose records are lost.
     slots: Vec<(Vec<u8>, Option<Vec<u8>>, usize)>,
@@ -55,23 +57,32 @@ struct Hit {
 /// Fills in whom `problems` take.
 pub(crate) fn name(source: &dyn Source, state: &State, problems: &mut [Problem]) {
     let damaged = Damaged::new(source, state.root(TreeId::CHUNKS), problems);
-    if damaged.is_empty() {
-        return;
+    if !damaged.is_empty() {
+        name_views(source, &views(source, state), &damaged, problems);
     }
+}
+
+/// Fills in whom `problems`, which are what is `damaged`, take in `views`.
+pub(crate) fn name_views(
+    source: &dyn Source,
+    views: &[NamedView],
+    damaged: &Damaged,
+    problems: &mut [Problem],
+) {
     let mut clean = FxHashSet::default();
-    for view in views(source, state) {
+    for view in views {
         let mut hits = Vec::new();
         if let Some(page) = damaged.load(source, view.root, (&[], None), &mut hits) {
             damaged.walk(source, &page, (&[], None), &mut clean, &mut hits);
         }
         if !hits.is_empty() {
-            resolve(source, &view, &hits, problems);
+            resolve(source, view, &hits, problems);
         }
     }
 }
 
 impl Damaged {
-    fn new(source: &dyn Source, chunks: PageId, problems: &[Problem]) -> Self {
+    pub(crate) fn new(source: &dyn Source, chunks: PageId, problems: &[Problem]) -> Self {
         let mut damaged = Self::default();
         for (index, problem) in problems.iter().enumerate() {
             match &problem.place {
@@ -244,6 +255,7 @@ pub(crate) fn views(source: &dyn Source, state: &State) -> Vec<NamedView> {
         let path = names.path(*view, 0);
         list.push(NamedView {
             view: *view,
+            tree: TreeId::volume(*view),
             root: state.root(TreeId::volume(*view)),
             top: record.root_inode,
             volume: path.clone(),
@@ -297,6 +309,7 @@ impl VolumeNames<'_> {
         let directory = self.directory(record.volume, record.directory, 0);
         NamedView {
             view: record.view,
+            tree: TreeId::volume(record.volume),
             root: record.root,
             top: record.directory,
             path: join(&join(&directory, b".snapshot"), name),

@@ -66,6 +66,12 @@ pub enum StoreError {
         /// The failure, if it was one.
         reason: Option<String>,
     },
+    /// Something of which there can be one is under way.
+    #[error("{what} is under way already")]
+    Busy {
+        /// What.
+        what: &'static str,
+    },
     /// Bytes on disk are not what was written.
     #[error("damage found: {what}")]
     Corrupt {
@@ -120,6 +126,7 @@ impl StoreError {
             Self::UnknownFeatures { .. } => "ERR_LOCKSTEP_UNKNOWN_FEATURE",
             Self::Closed { .. } => "ERR_LOCKSTEP_CLOSED",
             Self::LogDamaged { .. } => "ERR_LOCKSTEP_LOG_DAMAGED",
+            Self::Busy { .. } => "EBUSY",
             Self::Corrupt { .. } | Self::Format(_) => "ERR_LOCKSTEP_CORRUPT",
             Self::Io { source, .. } if is_no_space(source) => "ENOSPC",
             Self::Io { .. } | Self::Pages(_) => "EIO",
@@ -132,7 +139,7 @@ impl StoreError {
         match self {
             Self::Io { source, .. } if is_no_space(source) => 28,
             Self::NoSpace | Self::Exhausted { .. } => 28,
-            Self::Locked { .. } => 16,
+            Self::Locked { .. } | Self::Busy { .. } => 16,
             Self::NotEmpty { .. } => 39,
             _ => 5,
         }
@@ -141,6 +148,11 @@ impl StoreError {
     /// Whether space ran out: nothing is broken, and there may be space later.
     pub fn is_no_space(&self) -> bool {
         self.errno() == 28
+    }
+
+    /// Whether something on disk is not what was written.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::Format(_))
     }
 
     /// Wraps the system's answer to `what`.

@@ -89,29 +89,25 @@ impl<'a> LogReader<'a> {
         Ok(self.buffer.len() >= count)
     }
 
-    /// The next whole record with a number in `numbers`, whatever stands before it.
-    fn find(&mut self, numbers: Range<u64>) -> Result<Option<Record<'_>>> {
+    /// Goes on to where a record with one of these numbers may start; false if there is none.
+    fn seek(&mut self, numbers: Range<u64>) -> Result<bool> {
         while self.fill(HEADER_BYTES)? {
-            let candidate = self.buffer[self.at..]
-                .windows(HEADER_BYTES)
-                .position(|head| numbers.contains(&log::sequence_of(head)));
-            let Some(skip) = candidate else {
-                self.at = self.buffer.len() + 1 - HEADER_BYTES;
-                continue;
-            };
-            self.at += skip;
-            let here = self.start + self.at as u64;
-            if self.next()?.is_some() {
-                // Looked at once more, because a borrow cannot be kept over the loop.
-                self.at = (here - self.start) as usize;
-                return self.next();
+            let rest = &self.buffer[self.at..];
+            let starts = |head: &[u8]| numbers.contains(&log::sequence_of(head));
+            if let Some(found) = rest.windows(HEADER_BYTES).position(starts) {
+                self.at += found;
+                return Ok(true);
             }
-            self.at = (here - self.start) as usize + 1;
+            self.at += rest.len() - HEADER_BYTES + 1;
         }
-        Ok(None)
+        Ok(false)
     }
 
-    /// The next record, if it is whole.
+    fn skip(&mut self) {
+        self.at += 1;
+    }
+
+    /// The next record, if it is whole; if not, the position stays.
     fn next(&mut self) -> Result<Option<Record<'_>>> {
         if !self.fill(HEADER_BYTES)? {
             return Ok(None);
@@ -128,10 +124,11 @@ impl<'a> LogReader<'a> {
             return Ok(None);
         }
         let body = &self.buffer[self.at..][HEADER_BYTES..length];
+        if !header.verify(&head, body) {
+            return Ok(None);
+        }
         self.at += length;
-        Ok(header
-            .verify(&head, body)
-            .then_some(Record { header, body }))
+        Ok(Some(Record { header, body }))
     }
 }
 
@@ -247,6 +244,11 @@ impl IntentLog {
         Ok(files)
     }
 
+    /// Whether no file begins with a whole record.
+    pub(crate) fn is_empty(&self) -> Result<bool> {
+        Ok(self.order()?.is_empty())
+    }
+
     /// Below which number records had been durable, by what records behind number `from` say: more
     /// than `from` if one of those is missing that should be there.
     ///
@@ -255,7 +257,11 @@ impl IntentLog {
         let mut durable = from;
         for file in 0..2 {
             let mut reader = LogReader::new(&*self.store, file);
-            while let Some(record) = reader.find(from + 1..from + NUMBERS_MAX)? {
+            while reader.seek(from + 1..from + NUMBERS_MAX)? {
+                let Some(record) = reader.next()? else {
+                    reader.skip();
+                    continue;
+                };
                 if let Some(Ok(Operation::Synced { upto })) = log::operations(record.body).next() {
                     durable = durable.max(upto);
                 }

@@ -5,6 +5,8 @@
 //! - Only this process has the environment open (the store's lock sees to it), and only once.
 //! - A read transaction lives for one `get`, so that LMDB can reuse pages under any number of
 //!   snapshots.
+//! - LMDB gets no file whose structure is not sound (`lmdb_file.rs`), and frees no long value whose
+//!   header is not: it believes both blindly.
 //! - The file is made with the store and never again. One that is missing is damage: an empty one in
 //!   its place would name no chunk, and every segment would be removed as unused.
 //! - A commit that failed is tried again whole or not at all: LMDB writes all its pages anew then,
@@ -13,15 +15,17 @@
 //!   one in which writing its meta page failed.
 #![allow(
     unsafe_code,
-    reason = "heed marks opening an environment unsafe: it maps a file"
+    reason = "heed marks opening an environment unsafe: it maps a file; headers in the map are read"
 )]
 
 use crate::error::{Result, StoreError};
 use crate::file::sync_directory;
+use crate::lmdb_file;
 use crate::page_store::PageStore;
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, WithoutTls};
 use lockstep_format::PageId;
+use lockstep_format::limits::PAGE_BYTES_MAX;
 use parking_lot::RwLock;
 use rustix::fs::FallocateFlags;
 use std::fs::File;
@@ -49,6 +53,8 @@ pub struct LmdbPageStore {
     /// LMDB's file, of which `reserved` bytes have space.
     file: File,
     reserved: AtomicU64,
+    /// Size of LMDB's own pages.
+    page_bytes: usize,
     open: RwLock<Option<Open>>,
 }
 
@@ -93,14 +99,19 @@ impl LmdbPageStore {
     /// Opens the environment in `dir`.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] if it is missing.
+    /// [`StoreError::Corrupt`] if it is missing, or its structure is damaged.
     pub fn open(dir: &Path) -> Result<Self> {
-        let file = dir.join(FILE);
-        if !file.is_file() {
-            let what = format!("{} is missing", file.display());
+        let path = dir.join(FILE);
+        if !path.is_file() {
+            let what = format!("{} is missing", path.display());
             return Err(StoreError::Corrupt { what });
         }
-        Self::open_or_create(dir)
+        let file = File::open(&path).map_err(StoreError::io("open the pages"))?;
+        let page_bytes = lmdb_file::verify(&file, false)?;
+        Ok(Self {
+            page_bytes,
+            ..Self::open_or_create(dir)?
+        })
     }
 
     fn open_or_create(dir: &Path) -> Result<Self> {
@@ -127,6 +138,7 @@ impl LmdbPageStore {
             dir: dir.to_owned(),
             file: file(FILE)?,
             reserved: AtomicU64::new(0),
+            page_bytes: 0,
             open: RwLock::new(Some(Open { env, records })),
         })
     }
@@ -170,15 +182,32 @@ impl LmdbPageStore {
     }
 }
 
+/// Whether LMDB will free as many pages for this value as it takes.
+fn may_be_freed(value: &[u8], page_bytes: usize) -> bool {
+    let at = value.as_ptr();
+    if page_bytes == 0 || at.addr() % page_bytes != lmdb_file::HEADER_BYTES {
+        // It lies within a page of a tree.
+        return true;
+    }
+    // SAFETY: a value that begins one header behind the start of a page of the map is a long one,
+    // and its header, in the same page, ends with the number of its pages.
+    let pages = unsafe { at.sub(4).cast::<[u8; 4]>().read() };
+    u32::from_le_bytes(pages) == lmdb_file::long_value_pages(value.len(), page_bytes)
+}
+
 impl PageStore for LmdbPageStore {
     fn get(&self, page: PageId) -> Result<Option<Vec<u8>>> {
-        self.with(|open| {
+        let found = self.with(|open| {
             let txn = open.env.read_txn()?;
-            Ok(open
-                .records
-                .get(&txn, &page.0.to_be_bytes())?
-                .map(<[u8]>::to_vec))
-        })
+            let found = open.records.get(&txn, &page.0.to_be_bytes())?;
+            Ok(found.map(|bytes| (bytes.len() <= PAGE_BYTES_MAX).then(|| bytes.to_vec())))
+        })?;
+        match found {
+            Some(None) => Err(StoreError::Corrupt {
+                what: format!("page {} is longer than a page can be", page.0),
+            }),
+            found => Ok(found.flatten()),
+        }
     }
 
     fn meta(&self) -> Result<Option<Vec<u8>>> {
@@ -197,7 +226,12 @@ impl PageStore for LmdbPageStore {
         let done = self.with(|open| {
             let mut txn = open.env.write_txn()?;
             for page in deletes {
-                open.records.delete(&mut txn, &page.0.to_be_bytes())?;
+                let key = page.0.to_be_bytes();
+                let value = open.records.get(&txn, &key)?;
+                // One that must stay is a page that nothing reaches: a check says so.
+                if value.is_some_and(|value| may_be_freed(value, self.page_bytes)) {
+                    open.records.delete(&mut txn, &key)?;
+                }
             }
             for (page, bytes) in puts {
                 open.records.put(&mut txn, &page.0.to_be_bytes(), &bytes)?;
@@ -254,6 +288,20 @@ impl PageStore for LmdbPageStore {
             }
             Ok(())
         })
+    }
+
+    fn verify(&self) -> Result<()> {
+        // What the transaction sees is not overwritten while it lives.
+        let reading = self.open.read();
+        let Some(open) = &*reading else {
+            return Err(StoreError::Closed { reason: None });
+        };
+        let _txn = open.env.read_txn().map_err(failed)?;
+        let found = lmdb_file::verify(&self.file, true);
+        // A commit may have written the meta page while it was read.
+        found
+            .or_else(|_| lmdb_file::verify(&self.file, true))
+            .map(drop)
     }
 
     fn size_bytes(&self) -> Result<u64> {

@@ -35,6 +35,14 @@ pub trait PageStore: Send + Sync {
     /// The numbers of all pages, for checking; ascending.
     fn list(&self, each: &mut dyn FnMut(PageId, &[u8])) -> Result<()>;
 
+    /// Looks at all that holds the pages together, for checking.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`](crate::StoreError::Corrupt) with what is wrong.
+    fn verify(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Bytes the pages take up on disk.
     fn size_bytes(&self) -> Result<u64>;
 

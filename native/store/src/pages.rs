@@ -4,6 +4,7 @@
 //! page store, at every moment. A commit therefore fills `clean` before it empties `unwritten`.
 
 use crate::error::{Result, StoreError};
+use crate::noticed::Noticed;
 use crate::page_store::PageStore;
 use lockstep_format::{Page, PageId};
 use parking_lot::RwLock;
@@ -26,6 +27,7 @@ pub struct Pages {
     store: Box<dyn PageStore>,
     clean: Cache<PageId, Arc<Page>, PageBytes, rustc_hash::FxBuildHasher>,
     unwritten: RwLock<FxHashMap<PageId, Arc<Page>>>,
+    noticed: Noticed,
 }
 
 impl Pages {
@@ -43,6 +45,7 @@ impl Pages {
             store,
             clean,
             unwritten: RwLock::default(),
+            noticed: Noticed::default(),
         }
     }
 
@@ -72,15 +75,26 @@ impl Pages {
         self.load(id).map(Arc::new)
     }
 
+    /// Damage that was met.
+    pub(crate) fn noticed(&self) -> &Noticed {
+        &self.noticed
+    }
+
     /// Reads and verifies a page from the store, past the cache.
     pub fn load(&self, id: PageId) -> Result<Page> {
-        let bytes = self.store.get(id)?.ok_or_else(|| StoreError::Corrupt {
-            what: format!("page {} is missing", id.0),
-        })?;
-        let page = Page::decode(&bytes)?;
+        self.load_verified(id)
+            .inspect_err(|error| self.noticed.note(error))
+    }
+
+    fn load_verified(&self, id: PageId) -> Result<Page> {
+        let damaged = |what: String| StoreError::Corrupt {
+            what: format!("page {}: {what}", id.0),
+        };
+        let bytes = self.store.get(id)?;
+        let bytes = bytes.ok_or_else(|| damaged("missing".into()))?;
+        let page = Page::decode(&bytes).map_err(|error| damaged(error.to_string()))?;
         if page.id != id {
-            let what = format!("page {} stands in the place of page {}", page.id.0, id.0);
-            return Err(StoreError::Corrupt { what });
+            return Err(damaged(format!("page {} stands in its place", page.id.0)));
         }
         Ok(page)
     }

@@ -80,6 +80,17 @@ pub struct Affected {
     pub range: Option<(u64, u64)>,
 }
 
+impl Affected {
+    fn text(&self) -> String {
+        let unnamed = || format!("inode {} of {}", self.inode.0, self.volume);
+        let file = self.path.clone().unwrap_or_else(unnamed);
+        match self.range {
+            Some((offset, length)) => format!("{file} bytes {offset} to {}", offset + length - 1),
+            None => file,
+        }
+    }
+}
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -118,6 +129,18 @@ impl Problem {
             place: Some(place),
             ..Self::new(kind, message)
         }
+    }
+
+    /// The problem in one line: what is wrong, and the first files that it takes.
+    pub(crate) fn line(&self) -> String {
+        let mut parts: Vec<String> = self.affected.iter().take(3).map(Affected::text).collect();
+        if self.affected_count > 3 {
+            parts.push(format!("and {} more", self.affected_count - 3));
+        }
+        if parts.is_empty() {
+            return self.message.clone();
+        }
+        format!("{}: {}", self.message, parts.join(", "))
     }
 
     /// Notes what the problem takes: adjoining ranges of a file become one.

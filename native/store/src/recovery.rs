@@ -66,6 +66,7 @@ impl Store {
             let meta = Meta::decode(&bytes)?;
             self.load_commit(&meta)?;
         } else {
+            self.check_new()?;
             self.make_root_volume()?;
         }
         let report = self.replay()?;
@@ -97,7 +98,11 @@ impl Store {
             .filter_map(|id| id.as_volume())
             .collect();
         self.reclaim.lock().extend(volumes);
-        self.reclaim_unowned()?;
+        match self.reclaim_unowned() {
+            // What is damaged is not freed; the rest of the store goes on.
+            Err(error) if error.is_damage() => {}
+            other => other?,
+        }
         Ok(report)
     }
 
@@ -159,6 +164,18 @@ impl Store {
             },
         )?;
         failure.map_or(Ok(list), Err)
+    }
+
+    /// A store without a commit record holds nothing else either: else the record was lost, and what
+    /// is there must not be taken for left over.
+    fn check_new(&self) -> Result<()> {
+        let mut pages = 0;
+        self.pages.store().list(&mut |_, _| pages += 1)?;
+        if pages == 0 && self.segments.store().list()?.is_empty() && self.log.is_empty()? {
+            return Ok(());
+        }
+        let what = "the commit record is missing from meta/data.mdb".into();
+        Err(StoreError::Corrupt { what })
     }
 
     /// A store without a commit has one volume without an inode.

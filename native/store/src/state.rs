@@ -120,6 +120,11 @@ impl State {
         }
     }
 
+    /// Pages as this state has them.
+    pub(crate) fn source<'a>(&'a self, pages: &'a Pages) -> Reading<'a> {
+        Reading { state: self, pages }
+    }
+
     /// The root page of a tree; [`EMPTY`] if there is no such tree.
     pub fn root(&self, tree: TreeId) -> PageId {
         self.trees.get(&tree).map_or(EMPTY, |tree| tree.root)

@@ -8,10 +8,12 @@ use crate::intent_log::{Flush, IntentLog};
 use crate::lmdb::LmdbPageStore;
 use crate::lock::StoreLock;
 use crate::log_store::LogStore;
+use crate::noticed::OnDamage;
 use crate::page_store::PageStore;
 use crate::pages::Pages;
 use crate::read_only::ReadOnlySegments;
 use crate::recovery::RecoveryReport;
+use crate::scrub::Scrubbing;
 use crate::segment_store::SegmentStore;
 use crate::segments::{Pieces, Segments, Staged};
 use crate::space::Space;
@@ -120,6 +122,7 @@ pub struct Store {
     pub(crate) readers: Mutex<Arc<()>>,
     pub(crate) grace: Mutex<Vec<Grace>>,
     pub(crate) reclaim: Mutex<FxHashSet<ViewId>>,
+    pub(crate) scrubbing: Scrubbing,
     failure: Mutex<Option<String>>,
     closed: AtomicBool,
     wake: Arc<Wake>,
@@ -308,6 +311,7 @@ impl Store {
             readers: Mutex::default(),
             grace: Mutex::default(),
             reclaim: Mutex::default(),
+            scrubbing: Scrubbing::default(),
             failure: Mutex::default(),
             closed: AtomicBool::new(false),
             wake: Arc::default(),
@@ -475,7 +479,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::Corrupt`] if bytes are not what was written; nothing of them is to be used.
     pub fn load(&self, pieces: &Pieces, into: &mut [u8]) -> Result<()> {
-        self.segments.load(pieces, into)
+        self.segments
+            .load(pieces, into)
+            .inspect_err(|error| self.pages.noticed().note(error))
+    }
+
+    /// From now on `listener` is told of damage that reads meet, once of each.
+    pub fn on_damage(&self, listener: OnDamage) {
+        self.pages.noticed().listen(listener);
     }
 
     /// Makes everything acknowledged before the call durable. Calls at the same time share a flush.
@@ -568,6 +579,7 @@ impl Store {
             return Ok(());
         }
         self.wake.stop();
+        self.scrubbing.stop();
         if let Some(thread) = self.maintenance.lock().take()
             && thread.thread().id() != std::thread::current().id()
         {
@@ -599,6 +611,10 @@ impl Store {
     /// Whether recovery may leave out records that had been durable.
     pub(crate) fn may_lose_records(&self) -> bool {
         self.read_only || self.cut_log
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_read_only(&self) -> bool {

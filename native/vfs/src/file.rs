@@ -208,7 +208,8 @@ impl Vfs {
             Ok((count, None, inode))
         })?;
         if let Some(pieces) = pieces {
-            self.store.load(&pieces, &mut into[..count])?;
+            let loaded = self.store.load(&pieces, &mut into[..count]);
+            loaded.map_err(|error| in_range(error, offset, count))?;
         }
         if !file.read_only && count > 0 {
             self.touch_access_time(file.node, &inode);
@@ -401,4 +402,15 @@ pub(crate) fn bytes_changed(caller: &Caller, inode: &mut Inode, now: Timestamp) 
         inode.mode = without_set_id(inode.mode, caller.in_group(inode.gid));
     }
     (inode.mtime, inode.ctime) = (now, now);
+}
+
+/// Says which bytes of the file were asked for when damage was found.
+fn in_range(error: StoreError, offset: u64, count: usize) -> StoreError {
+    let StoreError::Corrupt { what } = error else {
+        return error;
+    };
+    let end = offset + count as u64 - 1;
+    StoreError::Corrupt {
+        what: format!("{what}, for bytes {offset} to {end} of the file"),
+    }
 }

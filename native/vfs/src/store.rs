@@ -8,7 +8,10 @@ use crate::identity::Identity;
 use crate::reaper::Reaper;
 use crate::{Errno, Observer};
 use lockstep_format::{FileKind, Inode, InodeId, Timestamp, ViewId};
-use lockstep_store::{Reader, RecoveryReport, SpaceReport, Store, StoreOptions, WriteTxn};
+use lockstep_store::{
+    OnDamage, OnScrub, Reader, RecoveryReport, ScrubOptions, ScrubReport, ScrubStatus, SpaceReport,
+    Store, StoreOptions, WriteTxn,
+};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -133,7 +136,33 @@ impl Vfs {
         self.store.is_short_of_space()
     }
 
-    /// What opening the store found in the log.
+    /// Reads everything while the store is in use, and tells what is damaged; see
+    /// [`Store::scrub`].
+    pub fn scrub(&self, options: &ScrubOptions, each: OnScrub<'_>) -> Result<ScrubReport> {
+        Ok(self.store.scrub(options, each)?)
+    }
+
+    /// Starts a scrub in the background; see [`Store::start_scrub`].
+    pub fn start_scrub(&self, options: ScrubOptions) -> Result<()> {
+        Ok(self.store.start_scrub(options)?)
+    }
+
+    /// How the scrub that is under way stands, or the last one.
+    pub fn scrub_status(&self) -> Option<ScrubStatus> {
+        self.store.scrub_status()
+    }
+
+    /// Ends the scrub that is under way, to be resumed later.
+    pub fn stop_scrub(&self) {
+        self.store.stop_scrub();
+    }
+
+    /// From now on `listener` is told of damage that reads meet, once of each.
+    pub fn on_damage(&self, listener: OnDamage) {
+        self.store.on_damage(listener);
+    }
+
+    /// What opening the store found in its log.
     pub fn recovery(&self) -> &RecoveryReport {
         self.store.recovery()
     }

@@ -49,6 +49,18 @@ pub(crate) fn get(source: &dyn Source, root: PageId, key: &[u8]) -> Result<Optio
         .map(|index| page.value(index).to_vec()))
 }
 
+/// Whether the way from `root` to `key` passes a page, readable or not.
+pub(crate) fn reaches(source: &dyn Source, root: PageId, key: &[u8], id: PageId) -> bool {
+    let mut at = root;
+    while at != id {
+        match source.page(at) {
+            Ok(page) if !page.is_leaf() => at = page.child(page.child_index(key)),
+            _ => return false,
+        }
+    }
+    true
+}
+
 /// What a scan calls for each entry, key and value, until it breaks.
 pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 

@@ -2,7 +2,8 @@
 
 use super::{EMPTY, Source, Visit, child};
 use crate::error::StoreError;
-use lockstep_format::{Page, PageId};
+use crate::problem::{Place, Problem, ProblemKind};
+use lockstep_format::{Page, PageId, TreeId};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -12,6 +13,20 @@ pub(crate) struct Broken {
     pub(crate) from: Vec<u8>,
     pub(crate) to: Option<Vec<u8>>,
     pub(crate) error: StoreError,
+}
+
+impl Broken {
+    /// The problem that it is, in a tree.
+    pub(crate) fn problem(self, tree: TreeId) -> Problem {
+        let message = format!("{}: page {}: {}", tree.name(), self.page.0, self.error);
+        let place = Place::Page {
+            page: self.page,
+            tree,
+            from: self.from,
+            to: self.to,
+        };
+        Problem::at(ProblemKind::Page, message, place)
+    }
 }
 
 /// The keys below child `index` of `page`, which itself covers `[from, to)`.

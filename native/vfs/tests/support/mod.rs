@@ -65,6 +65,10 @@ impl TestStore {
         self.vfs = Vfs::open(&path, &StoreOptions::default()).unwrap();
     }
 
+    pub(crate) fn path(&self) -> std::path::PathBuf {
+        self.dir.path().join("store")
+    }
+
     /// The directory it lies in, and what keeps that; nothing has the store open any more.
     pub(crate) fn into_dir(self) -> (tempfile::TempDir, std::path::PathBuf) {
         let path = self.dir.path().join("store");
