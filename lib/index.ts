@@ -31,8 +31,11 @@ export { FileSystem } from './file-system.js'
 export type { PathReadStreamOptions, PathWriteStreamOptions } from './file-system.js'
 export { NAME_BYTES_MAX, PATH_BYTES_MAX, XATTR_VALUE_BYTES_MAX } from './limits.js'
 export type {
+  Affected,
+  CheckProgress,
   CheckReport,
   ContentSummary,
+  Problem,
   RecoveryReport,
   SpaceReport,
   StoreHealth,

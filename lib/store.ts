@@ -10,6 +10,7 @@ import type { StoreOptions } from './config.js'
 import { codeOf, guard, guardAsync } from './errors.js'
 import { NativeStore, checkStore } from './native.js'
 import type {
+  CheckProgress,
   CheckReport,
   RecoveryReport,
   SpaceReport,
@@ -74,12 +75,20 @@ export class Store extends Session {
   }
 
   /**
-   * Checks a store that nobody has open: every page, inode, chunk and byte.
+   * Checks a store that nobody has open: every page, inode, chunk, footer and byte. Damage is named:
+   * by file of the store, and by path, range and snapshot of what it takes.
    *
+   * @param directory - Where it lies.
+   * @param options - `onProgress` is told now and then how far it is.
    * @throws LockstepError `ERR_LOCKSTEP_LOCKED`, `ERR_LOCKSTEP_NOT_A_STORE`.
    */
-  static async check(directory: string): Promise<CheckReport> {
-    return await guardAsync({ syscall: 'check', path: directory }, () => checkStore(directory))
+  static async check(
+    directory: string,
+    options: { onProgress?: (progress: CheckProgress) => void } = {},
+  ): Promise<CheckReport> {
+    return await guardAsync({ syscall: 'check', path: directory }, () =>
+      checkStore(directory, options.onProgress),
+    )
   }
 
   /**

@@ -124,6 +124,10 @@ impl LogStore for Saboteur {
         Ok(())
     }
 
+    fn prepare(&self, file: usize, length: u64) -> Result<()> {
+        self.0.log.prepare(file, length)
+    }
+
     fn sync(&self, file: usize) -> Result<()> {
         if self.0.how != Sabotage::LogSyncForgotten {
             self.0.log.sync(file)?;
@@ -147,6 +151,10 @@ impl SegmentStore for Saboteur {
 
     fn read(&self, segment: SegmentId, offset: u64, into: &mut [u8]) -> Result<()> {
         self.0.segments.read(segment, offset, into)
+    }
+
+    fn length(&self, segment: SegmentId) -> Result<u64> {
+        self.0.segments.length(segment)
     }
 
     fn sync(&self, segment: SegmentId) -> Result<()> {
@@ -198,6 +206,10 @@ impl PageStore for Saboteur {
         }
         self.0.pages.commit(puts, deletes, meta)?;
         self.0.sync_late()
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<()> {
+        self.0.pages.reserve(bytes)
     }
 
     fn list(&self, each: &mut dyn FnMut(PageId, &[u8])) -> Result<()> {

@@ -158,7 +158,7 @@ impl Segments {
     /// Has a segment of an earlier life sealed by the next commit. That life may have ended before
     /// it synced what replay found in the kernel.
     pub(crate) fn retire(&self, segment: SegmentId) {
-        self.unsynced.lock().adopted(segment);
+        self.unsynced.lock().found(segment);
         self.full.lock().push(Arc::new(SegmentToken(segment)));
     }
 
@@ -377,7 +377,7 @@ impl Segments {
 }
 
 /// The chunk's identity: the BLAKE3 chaining value of its bytes as the input from `hash_offset` on.
-fn chunk_hash(hash_offset: u64, bytes: &[u8]) -> [u8; 32] {
+pub(crate) fn chunk_hash(hash_offset: u64, bytes: &[u8]) -> [u8; 32] {
     blake3::Hasher::new()
         .set_input_offset(hash_offset)
         .update(bytes)

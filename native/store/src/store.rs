@@ -347,6 +347,15 @@ impl Store {
         &self.recovery
     }
 
+    /// Who owned the store before, and who does now, as its lock says: the process, and since when
+    /// to the second.
+    pub fn owners(&self) -> (String, String) {
+        let lock = self.lock.lock();
+        lock.as_ref().map_or_else(Default::default, |lock| {
+            (lock.before.clone(), lock.owner.clone())
+        })
+    }
+
     /// The time by the store's clock.
     pub fn now(&self) -> Timestamp {
         self.clock.now()

@@ -59,9 +59,12 @@ impl Unsynced {
         }
     }
 
-    /// The segment may hold bytes that were written before it was opened, and are not durable.
-    pub(crate) fn adopted(&mut self, segment: SegmentId) {
+    /// Notes a segment of which nobody knows what is durable.
+    pub(crate) fn found(&mut self, segment: SegmentId) {
         self.segments.insert(segment);
+        self.next += 1;
+        self.recent.clear();
+        self.recent_bytes = 0;
     }
 
     /// What makes all bytes written so far durable. Neighbouring ranges are joined.

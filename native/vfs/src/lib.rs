@@ -29,6 +29,7 @@ mod rename;
 mod snapshot;
 mod store;
 mod summary;
+mod takeover;
 mod types;
 mod volume;
 mod xattr;

@@ -11,6 +11,7 @@ use lockstep_format::{FileKind, Inode, InodeId, Timestamp, ViewId};
 use lockstep_store::{Reader, RecoveryReport, SpaceReport, Store, StoreOptions, WriteTxn};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A store served as a file system. Cheap to share, safe from any thread.
 pub struct Vfs {
@@ -62,6 +63,14 @@ impl Vfs {
     /// Opens a store: recovers what the log holds, takes the lock, and goes on freeing what was
     /// removed before.
     pub fn open(dir: &Path, options: &StoreOptions) -> Result<Arc<Self>> {
+        let vfs = Self::open_waiting(dir, options)?;
+        vfs.reap(None)?;
+        Ok(vfs)
+    }
+
+    /// As [`Vfs::open`], but nothing without a name is freed before [`Vfs::reap`] is called: a
+    /// mount that outlived its daemon may have users who hold it.
+    pub fn open_waiting(dir: &Path, options: &StoreOptions) -> Result<Arc<Self>> {
         let store = Store::open(dir, options)?;
         let handles = Arc::new(HandleTable::default());
         let reaper = Reaper::new(Arc::clone(&store), Arc::clone(&handles));
@@ -74,8 +83,9 @@ impl Vfs {
             identity: Identity::default(),
             reaper,
         };
+        vfs.handles.has_strangers.store(true, Ordering::Relaxed);
         if !vfs.read_only {
-            vfs.reaper.start()?;
+            vfs.reaper.adopt_all()?;
         }
         Ok(Arc::new(vfs))
     }

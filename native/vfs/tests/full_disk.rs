@@ -333,7 +333,7 @@ fn nothing_acknowledged_is_lost_to_kills_on_a_full_disk() {
             *versions = vec![kept];
         }
         store.vfs.close().unwrap();
-        let report = lockstep_store::Store::check(&path).unwrap();
+        let report = lockstep_store::Store::check(&path, &|_| ()).unwrap();
         assert!(
             report.problems.is_empty(),
             "seed={first}, {:#?}",

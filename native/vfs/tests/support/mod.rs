@@ -60,9 +60,15 @@ impl TestStore {
     pub(crate) fn check_and_reopen(&mut self) {
         self.vfs.close().unwrap();
         let path = self.dir.path().join("store");
-        let report = lockstep_store::Store::check(&path).unwrap();
+        let report = lockstep_store::Store::check(&path, &|_| ()).unwrap();
         assert!(report.problems.is_empty(), "{:#?}", report.problems);
         self.vfs = Vfs::open(&path, &StoreOptions::default()).unwrap();
+    }
+
+    /// The directory it lies in, and what keeps that; nothing has the store open any more.
+    pub(crate) fn into_dir(self) -> (tempfile::TempDir, std::path::PathBuf) {
+        let path = self.dir.path().join("store");
+        (self.dir, path)
     }
 
     pub(crate) fn reopen_read_only(&mut self) {
