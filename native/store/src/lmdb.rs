@@ -314,3 +314,26 @@ impl PageStore for LmdbPageStore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_committed_is_read_after_a_failure_and_nothing_more_is_committed() {
+        let dir = tempfile::tempdir().unwrap();
+        LmdbPageStore::create(dir.path()).unwrap();
+        let pages = LmdbPageStore::open(dir.path()).unwrap();
+        let commit = |page: u64| {
+            let mut puts = [(PageId(page), vec![7; 10_000])].into_iter();
+            pages.commit(&mut puts, &[], b"meta")
+        };
+        commit(1).unwrap();
+        pages.reopen_for_reading().unwrap();
+        assert_eq!(pages.get(PageId(1)).unwrap().unwrap().len(), 10_000);
+        assert_eq!(pages.meta().unwrap().unwrap(), b"meta");
+        commit(2).unwrap_err();
+        assert_eq!(pages.get(PageId(2)).unwrap(), None);
+        pages.close();
+    }
+}

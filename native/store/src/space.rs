@@ -1,7 +1,7 @@
 //! Staying able to commit, and to delete, on a full disk.
 //!
 //! Invariants:
-//! - Before a change is accepted, the page store holds space for the pages that are changed by now
+//! - Before the next change is accepted, the page store holds space for the pages changed by now
 //!   and a reserve behind it: what fills the disk is file bytes, never what a commit needs.
 //! - While the reserve is not whole, what makes trees grow is refused before it is acknowledged, what
 //!   shrinks them is not. The little that is let through (times, a longer name, notes of what

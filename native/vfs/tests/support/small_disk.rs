@@ -49,6 +49,6 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        run("umount", &[self.point.to_str().unwrap()]);
+        run("umount", &["-l", self.point.to_str().unwrap()]);
     }
 }
