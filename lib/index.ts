@@ -30,7 +30,16 @@ export { FileHandle } from './file-handle.js'
 export { FileSystem } from './file-system.js'
 export type { PathReadStreamOptions, PathWriteStreamOptions } from './file-system.js'
 export { NAME_BYTES_MAX, PATH_BYTES_MAX, XATTR_VALUE_BYTES_MAX } from './limits.js'
-export type { CheckReport, ContentSummary, SpaceReport } from './native.js'
+export type {
+  Affected,
+  CheckProgress,
+  CheckReport,
+  ContentSummary,
+  Problem,
+  RecoveryReport,
+  SpaceReport,
+  StoreHealth,
+} from './native.js'
 export { Session } from './session.js'
 export { Snapshot } from './snapshot.js'
 export { BigIntStats, Dirent, Stats } from './stats.js'

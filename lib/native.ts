@@ -12,7 +12,9 @@
  * take long returns a promise and runs on the native thread pool. Sizes and offsets are integers
  * from 0 to 2^53 - 1. A node is addressed by (view, inode).
  */
+import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
 import { codeOf, errorFor } from './errors.js'
 
 /** Fields of one attributes record in a `Float64Array`. */
@@ -100,14 +102,85 @@ export interface SpaceReport {
   snapshotBytes: number
 }
 
+/** A file, or a range of it, that a problem takes in one live tree or snapshot. */
+export interface Affected {
+  /** The path of the volume. */
+  volume: string
+  /** The path of the snapshot, `DIRECTORY/.snapshot/NAME`; missing for the live tree. */
+  snapshot?: string
+  /** The path of the file (below `snapshot` if there is one); missing if no name is readable. */
+  path?: string
+  inode: number
+  /** The bytes that cannot be read; missing if the file's attributes, names in it, or which bytes it has are lost. */
+  offset?: number
+  length?: number
+}
+
+/** One thing that is wrong in a store. */
+export interface Problem {
+  /** `account`: a count is wrong and nothing lost; of the others something on disk is damaged. */
+  kind: 'bytes' | 'page' | 'footer' | 'record' | 'account' | 'log' | 'page-store'
+  /** For people; not API. */
+  message: string
+  /** The damaged bytes of a file of the store. */
+  bytes?: { file: string; offset: number; length: number }
+  /** The damaged page; its keys, from the first it may hold to the one behind its last, in hexadecimal digits. */
+  page?: {
+    page: number
+    tree: 'catalog' | 'chunks' | 'dead' | 'volume'
+    /** Of a volume's tree: its view. */
+    view?: number
+    from: string
+    to?: string
+  }
+  /** What is lost by it, of whom; a thousand at most. */
+  affected: Affected[]
+  /** How many there are, listed or not. */
+  affectedCount: number
+}
+
+/** What an open store accepts. */
+export interface StoreHealth {
+  /** Why no changes are accepted until the store is opened again; null if they are. */
+  failure: string | null
+  /** The disk is full: only what frees space is accepted. */
+  full: boolean
+}
+
+/** What opening a store found in its log: changes that were acknowledged and not yet committed. */
+export interface RecoveryReport {
+  /** How many. */
+  records: number
+  /** Their bytes in the log. */
+  bytes: number
+  /** Bytes of files that were put back from their copy in the log. */
+  restoredBytes: number
+  /** Why the rest of the log could not be used; null if there was none. */
+  stopped: string | null
+}
+
 /** What an offline check found. */
 export interface CheckReport {
   pages: number
   inodes: number
+  /** Chunks whose bytes are what was written, and their bytes. */
   chunks: number
   bytes: number
-  /** One line per problem; empty if the store is sound. */
-  problems: string[]
+  /** Footers of segments. */
+  footers: number
+  /** Records of the log that the next opening applies. */
+  logRecords: number
+  /** What is wrong, a thousand at most; empty if the store is sound. */
+  problems: Problem[]
+  /** How many problems there are, listed or not. */
+  problemCount: number
+}
+
+/** How far a check is. */
+export interface CheckProgress {
+  doneBytes: number
+  totalBytes: number
+  problemCount: number
 }
 
 /** A volume. */
@@ -201,9 +274,13 @@ export interface NativeStore {
   groupName(gid: number): string
   groupsOf(userName: string): string[]
   space(): SpaceReport
+  health(): StoreHealth
+  recovery(): RecoveryReport
   listVolumes(): VolumeInfo[]
+  /** Frees what has no name, in a store that was opened `waiting` and is not mounted. */
+  reap(): void
   /** FUSE. Throws `ERR_LOCKSTEP_NO_FUSE` where the build or machine has none. */
-  mount(path: string, options: { allowOther: boolean; readOnly: boolean }): Promise<NativeMount>
+  mount(path: string, options: NativeMountOptions): Promise<NativeMount>
   /** The DataNode's packet loop. */
   serveTransfer(
     options: TransferOptions,
@@ -212,9 +289,21 @@ export interface NativeStore {
   ): Promise<NativeTransfer>
 }
 
+/** How a store is mounted. */
+export interface NativeMountOptions {
+  allowOther: boolean
+  readOnly: boolean
+  /** Who keeps the mount while no daemon serves it. */
+  holder?: { program: string; directory: string; timeoutSeconds: number }
+}
+
 /** A FUSE mount of the store. */
 export interface NativeMount {
   readonly path: string
+  /** Whether an earlier process made it. */
+  readonly isTaken: boolean
+  /** Leaves a held mount to the next process; this one must end then. */
+  leave(): void
   unmount(): Promise<void>
   /** Resolves when the kernel ended the mount (umount from outside). */
   ended(): Promise<void>
@@ -383,6 +472,8 @@ export interface NativeStoreOptions {
   cacheBytes?: number
   /** Refuse all changes; nothing on disk is touched. */
   readOnly?: boolean
+  /** Free nothing that has no name before `mount` or `reap`: users of a mount may hold it. */
+  waiting?: boolean
 }
 
 interface Binding {
@@ -390,7 +481,7 @@ interface Binding {
     create(dir: string): void
     open(dir: string, options?: NativeStoreOptions): Promise<NativeStore>
   }
-  checkStore(dir: string): Promise<CheckReport>
+  checkStore(dir: string, onProgress: (progress: CheckProgress) => void): Promise<CheckReport>
 }
 
 let loaded: Binding | undefined
@@ -405,6 +496,15 @@ function binding(): Binding {
     const message = `the native core of Lockstep ${why} for ${process.platform}-${process.arch}; run \`npm install\` in its directory to build it`
     throw errorFor('ERR_LOCKSTEP_NO_BINDING', message, { cause: error })
   }
+}
+
+/** The program that keeps a mount while no daemon serves it, if it was built. */
+export function holderProgram(): string | undefined {
+  const program = join(
+    dirname(createRequire(import.meta.url).resolve('#binding')),
+    'lockstep-holder',
+  )
+  return existsSync(program) ? program : undefined
 }
 
 /** Makes and opens stores. */
@@ -432,8 +532,13 @@ export const NativeStore = {
 /**
  * Checks a store that nobody has open: every page, inode, chunk and byte.
  *
+ * @param dir - Where it lies.
+ * @param onProgress - Told now and then how far it is.
  * @throws `ERR_LOCKSTEP_LOCKED`, `ERR_LOCKSTEP_NOT_A_STORE`.
  */
-export async function checkStore(dir: string): Promise<CheckReport> {
-  return await binding().checkStore(dir)
+export async function checkStore(
+  dir: string,
+  onProgress: (progress: CheckProgress) => void = () => undefined,
+): Promise<CheckReport> {
+  return await binding().checkStore(dir, onProgress)
 }

@@ -9,7 +9,14 @@ import { nativeOptions } from './config.js'
 import type { StoreOptions } from './config.js'
 import { codeOf, guard, guardAsync } from './errors.js'
 import { NativeStore, checkStore } from './native.js'
-import type { CheckReport, SpaceReport, UserNumbers } from './native.js'
+import type {
+  CheckProgress,
+  CheckReport,
+  RecoveryReport,
+  SpaceReport,
+  StoreHealth,
+  UserNumbers,
+} from './native.js'
 import { Session } from './session.js'
 
 /** A user by name, as the machine and the store know it, or by numbers. */
@@ -22,11 +29,14 @@ const UMASK_DEFAULT = 0o022
 export class Store extends Session {
   /** The directory it lies in. */
   readonly directory: string
+  /** What opening it found in its log. */
+  readonly recovery: RecoveryReport
   #closing: Promise<void> | undefined
 
   private constructor(directory: string, native: NativeStore) {
     super(native, native.view(processUser()))
     this.directory = directory
+    this.recovery = native.recovery()
   }
 
   /**
@@ -65,12 +75,20 @@ export class Store extends Session {
   }
 
   /**
-   * Checks a store that nobody has open: every page, inode, chunk and byte.
+   * Checks a store that nobody has open: every page, inode, chunk, footer and byte. Damage is named:
+   * by file of the store, and by path, range and snapshot of what it takes.
    *
+   * @param directory - Where it lies.
+   * @param options - `onProgress` is told now and then how far it is.
    * @throws LockstepError `ERR_LOCKSTEP_LOCKED`, `ERR_LOCKSTEP_NOT_A_STORE`.
    */
-  static async check(directory: string): Promise<CheckReport> {
-    return await guardAsync({ syscall: 'check', path: directory }, () => checkStore(directory))
+  static async check(
+    directory: string,
+    options: { onProgress?: (progress: CheckProgress) => void } = {},
+  ): Promise<CheckReport> {
+    return await guardAsync({ syscall: 'check', path: directory }, () =>
+      checkStore(directory, options.onProgress),
+    )
   }
 
   /**
@@ -108,7 +126,16 @@ export class Store extends Session {
     )
   }
 
-  /** Commits and closes. Later calls answer `ERR_LOCKSTEP_CLOSED`; closing again does nothing. */
+  /** Whether the store accepts changes: not after a failure, and on a full disk only some. */
+  health(): StoreHealth {
+    return guard({ syscall: 'health', path: this.directory }, () => this.native.health())
+  }
+
+  /**
+   * Commits and closes. Later calls answer `ERR_LOCKSTEP_CLOSED`; closing again does nothing.
+   *
+   * @throws LockstepError `ERR_LOCKSTEP_CLOSED` if a failed write or sync had closed it for changes.
+   */
   async close(): Promise<void> {
     this.#closing ??= guardAsync({ syscall: 'close', path: this.directory }, () =>
       this.native.close(),

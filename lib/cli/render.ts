@@ -196,3 +196,36 @@ export class Progress {
     return `${this.#what}: ${plural(this.files, 'file')}, ${byteSize(this.bytes)}, ${rate}/s`
   }
 }
+
+/** Shows on a terminal how much of a known amount of bytes is done. */
+export class Share {
+  readonly #what: string
+  readonly #quiet: boolean
+  readonly #started = performance.now()
+  #shown = 0
+
+  /**
+   * @param what - What is being done: `check`, `scrub`.
+   * @param quiet - Show nothing.
+   */
+  constructor(what: string, quiet: boolean) {
+    this.#what = what
+    this.#quiet = quiet || !process.stderr.isTTY
+  }
+
+  /** Shows how far it is, at most ten times a second. */
+  show(state: { doneBytes: number; totalBytes: number; problemCount: number }): void {
+    const now = performance.now()
+    if (this.#quiet || now - this.#shown < PROGRESS_MS) return
+    this.#shown = now
+    const rate = state.doneBytes / Math.max((now - this.#started) / 1000, 0.001)
+    const amount = `${byteSize(state.doneBytes)} of ${byteSize(state.totalBytes)}`
+    const text = `${this.#what}: ${amount}, ${byteSize(rate)}/s, ${plural(state.problemCount, 'problem')}`
+    process.stderr.write(`\r\u001b[K${text}`)
+  }
+
+  /** Removes what is shown. */
+  clear(): void {
+    if (this.#shown > 0) process.stderr.write('\r\u001b[K')
+  }
+}

@@ -1,11 +1,12 @@
 /** `lockstep check`: reads every page, inode, chunk and byte of a store that nobody has open. */
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import { errorFor, guardAsync } from '../../errors.js'
-import { checkStore } from '../../native.js'
+import { errorFor } from '../../errors.js'
 import type { CheckReport } from '../../native.js'
+import { Store } from '../../store.js'
 import { Context } from '../context.js'
-import { byteSize, plural, visible } from '../render.js'
+import { problemsText } from '../problems.js'
+import { byteSize, plural, Share } from '../render.js'
 
 /** Adds the command. */
 export function addCheck(program: Command): void {
@@ -15,17 +16,31 @@ export function addCheck(program: Command): void {
     .argument('<dir>', 'directory of the store')
     .action(async (dir: string, _options: unknown, command: Command) => {
       const store = resolve(dir)
-      const report = await guardAsync({ syscall: 'check', path: store }, () => checkStore(store))
       const { output } = new Context(command)
+      const share = new Share('check', output.json)
+      const report = await Store.check(store, {
+        onProgress: progress => {
+          share.show(progress)
+        },
+      }).finally(() => {
+        share.clear()
+      })
       await output.value(report, () => reportText(report))
-      if (report.problems.length === 0) return
-      const found = plural(report.problems.length, 'problem')
+      if (report.problemCount === 0) return
+      const found = plural(report.problemCount, 'problem')
       throw errorFor('ERR_LOCKSTEP_CORRUPT', `${found} found in ${store}`)
     })
 }
 
 function reportText(report: CheckReport): string {
-  const read = `${plural(report.pages, 'page')}, ${plural(report.inodes, 'inode')}, ${plural(report.chunks, 'chunk')}, ${byteSize(report.bytes)}`
-  if (report.problems.length === 0) return `sound: ${read}`
-  return [...report.problems.map(visible), `read ${read}`].join('\n')
+  const counts = [
+    plural(report.pages, 'page'),
+    plural(report.inodes, 'inode'),
+    plural(report.chunks, 'chunk'),
+    plural(report.footers, 'footer'),
+    byteSize(report.bytes),
+  ]
+  const read = counts.join(', ')
+  if (report.problemCount === 0) return `sound: ${read}`
+  return [...problemsText(report), `read ${read}`].join('\n')
 }

@@ -23,6 +23,7 @@ mod mount;
 mod no_fuse;
 mod number;
 mod path;
+mod problem;
 mod store;
 mod task;
 mod transfer;

@@ -4,6 +4,7 @@
 //! and syncs come by here ([`crate::system_calls`]). One count, one fault and one power cut for all.
 
 use crate::file::File;
+use crate::pages::Pages;
 use crate::random::Random;
 use crate::sabotage::{Sabotage, sabotaged};
 use crate::system_calls::Watch;
@@ -147,6 +148,17 @@ impl Inner {
             }
         })
     }
+
+    /// A write that went around us would make every image of a power cut a lie.
+    fn assert_pages_recorded(&self) {
+        let path = self
+            .page_folder
+            .as_ref()
+            .map(|folder| folder.dir.path().join("data.mdb"));
+        let found = path.and_then(|path| std::fs::read(path).ok());
+        let same = found.as_deref() == Some(self.pages.bytes());
+        assert!(same, "the page file is not what was written to it");
+    }
 }
 
 /// Memory that is a file system, where there is one.
@@ -276,7 +288,10 @@ impl Disk {
             read_only: false,
         };
         let parts = Parts {
-            pages: Box::new(LmdbPageStore::open(&self.page_folder())?),
+            pages: Box::new(Pages {
+                lmdb: LmdbPageStore::open(&self.page_folder())?,
+                disk: self.clone(),
+            }),
             segments: Box::new(self.clone()),
             log: Box::new(self.clone()),
             clock: Box::new(self.clone()),
@@ -298,12 +313,11 @@ impl Disk {
         inner.perform(grows, |inner, amount| {
             let bytes = amount.of(bytes);
             written = rustix::io::pwrite(fd, bytes, at);
-            if through && amount == Effect::Whole {
-                inner.pages.write_through(at as usize, bytes);
-            } else {
-                inner.pages.write(at as usize, bytes);
-            }
+            inner.pages.write(at as usize, bytes);
         })?;
+        if through {
+            inner.pages.sync_range(at as usize, bytes.len());
+        }
         written.map(|_| ())
     }
 
@@ -315,21 +329,12 @@ impl Disk {
         })
     }
 
+    pub(crate) fn reserve_pages(&self) -> Result<()> {
+        self.0.lock().perform(true, |_, _| {}).map_err(failed)
+    }
+
     pub(crate) fn sync_page_folder(&self) {
         self.0.lock().page_folder_synced = true;
-    }
-}
-
-impl Inner {
-    /// A write that went around us would make every image of a power cut a lie.
-    fn assert_pages_recorded(&self) {
-        let path = self
-            .page_folder
-            .as_ref()
-            .map(|folder| folder.dir.path().join("data.mdb"));
-        let found = path.and_then(|path| std::fs::read(path).ok());
-        let same = found.as_deref() == Some(self.pages.bytes());
-        assert!(same, "the page file is not what was written to it");
     }
 }
 
@@ -426,6 +431,12 @@ impl SegmentStore for Disk {
         let bytes = file.bytes().get(start..start + into.len());
         into.copy_from_slice(bytes.ok_or(failed(Errno::IO))?);
         Ok(())
+    }
+
+    fn length(&self, segment: SegmentId) -> Result<u64> {
+        let inner = self.0.lock();
+        let file = inner.segments.get(&segment).ok_or(failed(Errno::NOENT))?;
+        Ok(file.bytes().len() as u64)
     }
 
     fn sync(&self, segment: SegmentId) -> Result<()> {

@@ -86,9 +86,9 @@ impl History {
 }
 
 /// The result of a step, or what was promised and not kept.
-type Kept<T> = std::result::Result<T, String>;
+pub(crate) type Kept<T> = std::result::Result<T, String>;
 
-fn not_kept(what: &str) -> impl FnOnce(StoreError) -> String {
+pub(crate) fn not_kept(what: &str) -> impl FnOnce(StoreError) -> String {
     move |error| format!("{what}: {error}")
 }
 
@@ -182,7 +182,7 @@ fn use_and_close(
 }
 
 /// Drops a store as a kill would: nothing is written any more.
-fn drop_killed(disk: &Disk, store: Arc<Store>) {
+pub(crate) fn drop_killed(disk: &Disk, store: Arc<Store>) {
     disk.plan(Fault::StopAt(1, Effect::Nothing));
     drop(store);
 }

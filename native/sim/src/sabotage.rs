@@ -153,6 +153,10 @@ impl SegmentStore for Saboteur {
         self.0.segments.read(segment, offset, into)
     }
 
+    fn length(&self, segment: SegmentId) -> Result<u64> {
+        self.0.segments.length(segment)
+    }
+
     fn sync(&self, segment: SegmentId) -> Result<()> {
         match self.0.how {
             Sabotage::SegmentSyncForgotten => Ok(()),
@@ -202,6 +206,10 @@ impl PageStore for Saboteur {
         }
         self.0.pages.commit(puts, deletes, meta)?;
         self.0.sync_late()
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<()> {
+        self.0.pages.reserve(bytes)
     }
 
     fn list(&self, each: &mut dyn FnMut(PageId, &[u8])) -> Result<()> {

@@ -1,26 +1,32 @@
-//! Checking a store that nobody has open: every page, key, account and checksum.
+//! Checking a store that nobody has open: every page, key, account, footer and checksum.
 //!
 //! The log is replayed in memory, nothing on disk is changed. What is expected is derived anew from
 //! the trees: a chunk's live bytes are the union of the ranges that extents of any volume or
 //! snapshot, or dead ranges, name; a page must be reached from a root or be noted as dead.
+//!
+//! Invariant: damage does not end a check. What lies behind it is not accused of what follows from
+//! it: an account is compared only if all that it sums up could be read.
 
+use crate::damage::{self, segment_keys};
 use crate::error::{Result, StoreError};
+use crate::problem::{Place, Problem, ProblemKind, Problems};
 use crate::state::State;
 use crate::store::{Store, StoreOptions};
+use crate::tally::Tallies;
+use crate::tree::readable::{Broken, bounds, root as root_page, scan_readable};
 use crate::tree::{EMPTY, Source, child};
-use crate::txn::{self, Locked, Reader};
-use lockstep_format::inode::flags;
+use crate::verify::verify_chunks;
 use lockstep_format::key::{self, catalog};
 use lockstep_format::{
-    ChunkPtr, ChunkRecord, DeadRange, Dentry, Extent, FileKind, Inode, InodeId, Page, PageId,
-    SegmentId, SnapshotRecord, TreeId,
+    ChunkPtr, ChunkRecord, DeadRange, Extent, Page, PageId, SegmentId, SegmentRecord,
+    SnapshotRecord, TreeId,
 };
+use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
-
-/// Problems listed at most; more are counted.
-const PROBLEMS_MAX: usize = 1000;
+use std::sync::Arc;
 
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,34 +35,60 @@ pub struct CheckReport {
     pub pages: u64,
     /// Inodes in live trees.
     pub inodes: u64,
-    /// Chunks whose bytes were verified.
+    /// Chunks whose bytes are what was written.
     pub chunks: u64,
-    /// Bytes verified.
+    /// Their bytes.
     pub bytes: u64,
-    /// What is wrong, in words; empty if the store is sound.
-    pub problems: Vec<String>,
+    /// Footers read.
+    pub footers: u64,
+    /// Records of the log that a next opening will apply.
+    pub log_records: u64,
+    /// What is wrong; empty if the store is sound.
+    pub problems: Vec<Problem>,
+    /// How many problems there are, listed or not.
+    pub problem_count: u64,
+}
+
+/// How far a check is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckProgress {
+    /// Bytes of chunks verified.
+    pub done_bytes: u64,
+    /// Bytes of chunks to verify.
+    pub total_bytes: u64,
+    /// Problems so far.
+    pub problem_count: u64,
+}
+
+/// Told how far a check is, from several threads.
+pub type OnProgress<'a> = &'a (dyn Fn(CheckProgress) + Sync);
+
+/// Pages past the cache: what is on disk.
+struct Stored<'a> {
+    state: &'a State,
+    store: &'a Store,
+}
+
+impl Source for Stored<'_> {
+    fn page(&self, id: PageId) -> Result<Arc<Page>> {
+        match self.state.open.get(&id) {
+            Some(page) => Ok(Arc::clone(page)),
+            None => self.store.pages.get_stored(id),
+        }
+    }
 }
 
 struct Checker<'a> {
     store: &'a Store,
     state: &'a State,
+    source: Stored<'a>,
+    progress: OnProgress<'a>,
     report: CheckReport,
+    problems: Problems,
     seen: FxHashSet<PageId>,
+    /// Trees of which a page cannot be read; snapshots count as the volume they are of.
+    broken: FxHashSet<TreeId>,
     ranges: FxHashMap<ChunkPtr, Vec<(u32, u32)>>,
-}
-
-/// What the entries of one live volume say of an inode, beside its record.
-#[derive(Default)]
-struct Tally {
-    inode: Option<Inode>,
-    names: u64,
-    entries: u64,
-    subdirectories: u64,
-    xattrs: u64,
-    bytes: u64,
-    inline: Option<u64>,
-    orphan: bool,
-    snapshottable: bool,
 }
 
 impl Store {
@@ -65,28 +97,37 @@ impl Store {
     ///
     /// # Errors
     /// Only if the store cannot be opened; damage further in is in the report.
-    pub fn check(dir: &Path) -> Result<CheckReport> {
+    pub fn check(dir: &Path, progress: OnProgress<'_>) -> Result<CheckReport> {
         let options = StoreOptions {
             read_only: true,
             ..StoreOptions::default()
         };
         let store = Self::open(dir, &options)?;
-        let report = store.check_open();
+        let report = store.check_everything(progress);
         store.close()?;
         Ok(report)
     }
 
     /// The same of an open store; nothing can change meanwhile.
     pub fn check_open(&self) -> CheckReport {
+        self.check_everything(&|_| ())
+    }
+
+    fn check_everything(&self, progress: OnProgress<'_>) -> CheckReport {
         let state = self.state.read();
-        let (seen, ranges) = (FxHashSet::default(), FxHashMap::default());
-        let report = CheckReport::default();
         Checker {
             store: self,
             state: &state,
-            report,
-            seen,
-            ranges,
+            source: Stored {
+                state: &state,
+                store: self,
+            },
+            progress,
+            report: CheckReport::default(),
+            problems: Problems::default(),
+            seen: FxHashSet::default(),
+            broken: FxHashSet::default(),
+            ranges: FxHashMap::default(),
         }
         .run()
     }
@@ -94,111 +135,137 @@ impl Store {
 
 impl Checker<'_> {
     fn run(mut self) -> CheckReport {
+        self.log();
         for id in [TreeId::CATALOG, TreeId::CHUNKS, TreeId::DEAD] {
-            self.tree(&format!("tree {:x}", id.0), self.state.root(id));
+            self.tree(id, self.state.root(id));
         }
         let mut volumes: Vec<_> = self.state.trees.iter().collect();
         volumes.retain(|(id, _)| id.as_volume().is_some());
         volumes.sort_by_key(|(id, _)| id.0);
-        for (id, tree) in volumes {
-            self.tree(&format!("volume {}", id.0), tree.root);
-            if !tree.deleting {
-                self.volume(*id, tree.inodes, tree.bytes);
-            }
+        for (id, tree) in &volumes {
+            self.tree(**id, tree.root);
         }
         self.snapshots();
+        for (id, tree) in volumes {
+            if !tree.deleting {
+                self.volume(*id);
+            }
+        }
         let dead_pages = self.dead();
-        self.chunks();
+        self.segments();
         self.stored_pages(&dead_pages);
+        damage::name(&self.source, self.state, &mut self.problems.list);
+        self.report.problem_count = self.problems.count;
+        self.report.problems = self.problems.list;
         self.report
     }
 
-    fn problem(&mut self, what: String) {
-        if self.report.problems.len() < PROBLEMS_MAX {
-            self.report.problems.push(what);
-        }
+    fn problem(&mut self, kind: ProblemKind, what: String) {
+        self.problems.add(Problem::new(kind, what));
     }
 
     fn note<T>(&mut self, what: &str, result: Result<T>) -> Option<T> {
-        match result {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.problem(format!("{what}: {error}"));
-                None
-            }
+        result
+            .inspect_err(|error| self.problem(ProblemKind::Record, format!("{what}: {error}")))
+            .ok()
+    }
+
+    fn log(&mut self) {
+        let recovery = self.store.recovery();
+        self.report.log_records = recovery.records;
+        if let Some(reason) = recovery.stopped.clone() {
+            self.problem(
+                ProblemKind::Log,
+                format!("the log cannot be applied: {reason}"),
+            );
         }
     }
 
-    fn page(&self, id: PageId) -> Result<std::sync::Arc<Page>> {
-        crate::state::Reading {
-            state: self.state,
-            pages: &self.store.pages,
-        }
-        .page(id)
-    }
-
-    fn tree(&mut self, what: &str, root: PageId) {
+    fn tree(&mut self, id: TreeId, root: PageId) {
         if root == EMPTY || self.seen.contains(&root) {
             return;
         }
-        if let Some(page) = self.note(what, self.page(root)) {
-            self.subtree(what, &page, &[], None);
+        match root_page(&self.source, root) {
+            Ok(page) => self.subtree(id, &page, (&[], None)),
+            Err(broken) => self.lost(id, broken),
         }
     }
 
+    fn lost(&mut self, id: TreeId, broken: Broken) {
+        self.broken.insert(id);
+        if !self.seen.insert(broken.page) {
+            return;
+        }
+        let message = format!(
+            "{}: page {}: {}",
+            tree_name(id),
+            broken.page.0,
+            broken.error
+        );
+        let place = Place::Page {
+            page: broken.page,
+            tree: id,
+            from: broken.from,
+            to: broken.to,
+        };
+        self.problems
+            .add(Problem::at(ProblemKind::Page, message, place));
+    }
+
     /// Walks pages not seen before: order, bounds, births; collects what extents name.
-    fn subtree(&mut self, what: &str, page: &Page, low: &[u8], high: Option<&[u8]>) {
+    fn subtree(&mut self, id: TreeId, page: &Page, range: (&[u8], Option<&[u8]>)) {
         if !self.seen.insert(page.id) {
             return;
         }
         self.report.pages += 1;
-        let first = usize::from(!page.is_leaf());
-        for index in first..page.len() {
+        for index in usize::from(!page.is_leaf())..page.len() {
             let key = page.key(index);
-            if key < low || high.is_some_and(|high| key >= high) {
-                self.problem(format!(
-                    "{what}: page {} has a key out of bounds",
+            if key < range.0 || range.1.is_some_and(|end| key >= end) {
+                let what = format!(
+                    "{}: page {} has a key out of bounds",
+                    tree_name(id),
                     page.id.0
-                ));
+                );
+                self.problem(ProblemKind::Record, what);
             }
         }
         if page.is_leaf() {
-            self.leaf(what, page);
+            self.leaf(id, page);
             return;
         }
         for index in 0..page.len() {
-            let source = crate::state::Reading {
-                state: self.state,
-                pages: &self.store.pages,
-            };
-            let Some(below) = self.note(what, child(&source, page, index)) else {
-                continue;
-            };
-            if below.birth > page.birth {
-                self.problem(format!(
-                    "{what}: page {} is younger than its parent",
-                    below.id.0
-                ));
+            let (from, to) = bounds(page, index, range);
+            match child(&self.source, page, index) {
+                Ok(below) => {
+                    if below.birth > page.birth {
+                        let (id, page) = (tree_name(id), below.id.0);
+                        let what = format!("{id}: page {page} is younger than its parent");
+                        self.problem(ProblemKind::Record, what);
+                    }
+                    self.subtree(id, &below, (from, to));
+                }
+                Err(error) => self.lost(
+                    id,
+                    Broken {
+                        page: page.child(index),
+                        from: from.to_vec(),
+                        to: to.map(<[u8]>::to_vec),
+                        error,
+                    },
+                ),
             }
-            let from = if index == 0 { low } else { page.key(index) };
-            let to = if index + 1 < page.len() {
-                Some(page.key(index + 1))
-            } else {
-                high
-            };
-            self.subtree(what, &below, from, to);
         }
     }
 
-    fn leaf(&mut self, what: &str, page: &Page) {
-        if what.starts_with("tree") {
+    fn leaf(&mut self, id: TreeId, page: &Page) {
+        if id.as_volume().is_none() {
             return;
         }
         for index in 0..page.len() {
             let (key, value) = (page.key(index), page.value(index));
             if matches!(key::split(key), Some((_, key::kind::EXTENT, _))) {
                 let decoded = Extent::decode(value).map_err(StoreError::from);
-                if let Some(extent) = self.note(what, decoded) {
+                if let Some(extent) = self.note(&tree_name(id), decoded) {
                     let range = (extent.chunk_offset, extent.length);
                     self.ranges.entry(extent.chunk).or_default().push(range);
                 }
@@ -206,68 +273,54 @@ impl Checker<'_> {
         }
     }
 
-    fn volume(&mut self, id: TreeId, inodes: u64, bytes: u64) {
-        let what = format!("volume {}", id.0);
-        let mut tallies: FxHashMap<InodeId, Tally> = FxHashMap::default();
-        let mut problems = Vec::new();
-        let reader = Locked {
-            state: self.state,
-            store: self.store,
+    fn volume(&mut self, id: TreeId) {
+        let what = tree_name(id);
+        let Some(tree) = self.state.trees.get(&id) else {
+            return;
         };
-        let scanned = txn::tree_scan(&reader, id, &[], &[0xff; 9], &mut |key, value| {
-            if let Err(error) = tally(&mut tallies, key, value) {
-                problems.push(format!("volume {}: {error}", id.0));
-            }
-            ControlFlow::Continue(())
-        });
+        let mut tallies = Tallies::default();
+        let mut problems = Vec::new();
+        let whole = scan_readable(
+            &self.source,
+            tree.root,
+            &[],
+            &[0xff; 9],
+            &mut |key, value| {
+                problems.extend(tallies.add(key, value).err());
+                ControlFlow::Continue(())
+            },
+        );
         for problem in problems {
-            self.problem(problem);
+            self.problem(ProblemKind::Record, format!("{what}: {problem}"));
         }
-        if self.note(&what, scanned).is_none() {
+        let found = tallies.sums();
+        self.report.inodes += found.0;
+        if !whole {
             return;
         }
-        let root = id
-            .as_volume()
-            .and_then(|view| txn::volume_record(&reader, view).ok().flatten());
-        let root = root.map_or(InodeId::ROOT, |record| record.root_inode);
-        let reachable = reach(&reader, id, root);
-        let mut found = (0, 0);
-        for (inode, tally) in &tallies {
-            found = (
-                found.0 + u64::from(tally.inode.is_some()),
-                found.1 + tally.bytes,
-            );
-            // A clone of a directory carries what lies outside of it, unseen.
-            if reachable.as_ref().is_ok_and(|set| set.contains(inode)) || tally.orphan {
-                for problem in tally.problems(*inode == root) {
-                    self.problem(format!("{what}: inode {}: {problem}", inode.0));
-                }
-            }
+        for (inode, problem) in tallies.problems(tree.root_inode) {
+            let problem = format!("{what}: inode {}: {problem}", inode.0);
+            self.problem(ProblemKind::Record, problem);
         }
-        self.report.inodes += found.0;
-        if found != (inodes, bytes) {
-            let expected = (inodes, bytes);
-            self.problem(format!(
-                "{what}: accounts say {expected:?} (inodes, bytes), found {found:?}"
-            ));
+        let expected = (tree.inodes, tree.bytes);
+        if found != expected {
+            let what =
+                format!("{what}: accounts say {expected:?} (inodes, bytes), found {found:?}");
+            self.problem(ProblemKind::Account, what);
         }
     }
 
     fn snapshots(&mut self) {
         let mut records = Vec::new();
-        let reader = Locked {
-            state: self.state,
-            store: self.store,
-        };
         let (from, to) = ([catalog::SNAPSHOT], [catalog::SNAPSHOT + 1]);
-        let scanned = reader.catalog_scan(&from, &to, &mut |_, value| {
+        let root = self.state.root(TreeId::CATALOG);
+        scan_readable(&self.source, root, &from, &to, &mut |_, value| {
             records.push(SnapshotRecord::decode(value).map_err(StoreError::from));
             ControlFlow::Continue(())
         });
-        self.note("snapshots", scanned);
         for record in records {
             if let Some(record) = self.note("snapshots", record) {
-                self.tree(&format!("snapshot {}", record.view.0), record.root);
+                self.tree(TreeId::volume(record.volume), record.root);
             }
         }
     }
@@ -275,101 +328,96 @@ impl Checker<'_> {
     fn dead(&mut self) -> FxHashSet<PageId> {
         let mut pages = FxHashSet::default();
         let mut dead = Vec::new();
-        let reader = Locked {
-            state: self.state,
-            store: self.store,
-        };
-        let scanned = txn::tree_scan(&reader, TreeId::DEAD, &[], &[0xff; 5], &mut |key, value| {
+        let root = self.state.root(TreeId::DEAD);
+        let whole = scan_readable(&self.source, root, &[], &[0xff; 5], &mut |key, value| {
             dead.push(DeadRange::decode(key, value).map_err(StoreError::from));
             ControlFlow::Continue(())
         });
-        self.note("dead ranges", scanned);
         let mut bytes = 0;
         for entry in dead {
-            match self.note("dead ranges", entry) {
-                Some((_, _, _, DeadRange::Page(page))) => {
+            match self.note("dead ranges", entry).map(|entry| entry.3) {
+                Some(DeadRange::Page(page)) => {
                     pages.insert(page);
                 }
-                Some((
-                    _,
-                    _,
-                    _,
-                    DeadRange::Chunk {
-                        pointer,
-                        offset,
-                        length,
-                    },
-                )) => {
+                Some(DeadRange::Chunk {
+                    pointer,
+                    offset,
+                    length,
+                }) => {
                     bytes += u64::from(length);
-                    self.ranges
-                        .entry(pointer)
-                        .or_default()
-                        .push((offset, length));
+                    let ranges = self.ranges.entry(pointer).or_default();
+                    ranges.push((offset, length));
                 }
                 None => {}
             }
         }
-        if bytes != self.state.dead_bytes {
-            let expected = self.state.dead_bytes;
-            self.problem(format!(
-                "accounts say {expected} bytes are kept by snapshots, found {bytes}"
-            ));
+        let expected = self.state.dead_bytes;
+        if whole && bytes != expected {
+            let what =
+                format!("accounts say {expected} bytes are kept by snapshots, found {bytes}");
+            self.problem(ProblemKind::Account, what);
         }
         pages
     }
 
-    fn chunks(&mut self) {
-        let mut records = Vec::new();
-        let reader = Locked {
-            state: self.state,
-            store: self.store,
-        };
-        let scanned = txn::tree_scan(
-            &reader,
-            TreeId::CHUNKS,
-            &[],
-            &[0xff; 9],
-            &mut |key, value| {
-                records.push((key::chunk_pointer(key), ChunkRecord::decode(value)));
-                ControlFlow::Continue(())
-            },
-        );
-        self.note("chunks", scanned);
-        let mut live: FxHashMap<SegmentId, u64> = FxHashMap::default();
-        for (pointer, record) in records {
-            let Some(pointer) = pointer else {
-                self.problem("chunks: a key is malformed".into());
-                continue;
-            };
-            let Some(record) = self.note("chunks", record.map_err(StoreError::from)) else {
-                continue;
-            };
-            *live.entry(pointer.segment).or_default() += u64::from(record.live);
-            self.chunk(pointer, &record);
+    /// Every segment: the chunk tree's records, its account, its bytes, its footer.
+    fn segments(&mut self) {
+        let chunks = self.state.root(TreeId::CHUNKS);
+        let mut ids: BTreeSet<SegmentId> = self.state.segments.keys().copied().collect();
+        let mut malformed = 0;
+        scan_readable(&self.source, chunks, &[], &[0xff; 9], &mut |key, _| {
+            match key::chunk_pointer(key) {
+                Some(pointer) => {
+                    ids.insert(pointer.segment);
+                }
+                None => malformed += 1,
+            }
+            ControlFlow::Continue(())
+        });
+        for _ in 0..malformed {
+            self.problem(ProblemKind::Record, "chunks: a key is malformed".into());
+        }
+        for segment in ids {
+            self.segment(segment);
+        }
+        if self.broken.contains(&TreeId::CHUNKS) {
+            return;
         }
         let unknown: Vec<ChunkPtr> = self.ranges.keys().copied().collect();
         for pointer in unknown {
-            let (segment, slot) = (pointer.segment.0, pointer.slot);
-            self.problem(format!(
-                "chunk {slot} of segment {segment:016x} is named but unknown"
-            ));
-        }
-        for (segment, account) in &self.state.segments {
-            let found = live.get(segment).copied().unwrap_or(0);
-            if found != account.live {
-                let (id, expected) = (segment.0, account.live);
-                let what =
-                    format!("segment {id:016x}: account says {expected} live, found {found}");
-                self.problem(what);
-            }
+            let what = format!("{} is named but unknown", chunk_name(pointer));
+            self.problem(ProblemKind::Record, what);
         }
     }
 
-    fn chunk(&mut self, pointer: ChunkPtr, record: &ChunkRecord) {
-        let what = format!(
-            "chunk {} of segment {:016x}",
-            pointer.slot, pointer.segment.0
-        );
+    fn segment(&mut self, segment: SegmentId) {
+        let (from, to) = segment_keys(segment);
+        let mut decoded = Vec::new();
+        let chunks = self.state.root(TreeId::CHUNKS);
+        let whole = scan_readable(&self.source, chunks, &from, &to, &mut |key, value| {
+            let record = ChunkRecord::decode(value).map_err(StoreError::from);
+            decoded.extend(key::chunk_pointer(key).map(|pointer| (pointer, record)));
+            ControlFlow::Continue(())
+        });
+        let mut records = Vec::with_capacity(decoded.len());
+        for (pointer, record) in decoded {
+            if let Some(record) = self.note(&chunk_name(pointer), record) {
+                self.in_use(pointer, &record);
+                records.push((pointer, record));
+            }
+        }
+        match self.state.segments.get(&segment) {
+            Some(account) => self.account(segment, account, &records, whole),
+            None => self.problem(
+                ProblemKind::Record,
+                format!("{} is unknown", file_name(segment)),
+            ),
+        }
+        self.bytes(&records);
+    }
+
+    /// A chunk's live bytes are what extents and dead ranges name of it.
+    fn in_use(&mut self, pointer: ChunkPtr, record: &ChunkRecord) {
         let mut ranges = self.ranges.remove(&pointer).unwrap_or_default();
         ranges.sort_unstable();
         let (mut used, mut end) = (0, 0);
@@ -378,140 +426,181 @@ impl Checker<'_> {
             used += stop.saturating_sub(offset.max(end));
             end = end.max(stop);
         }
-        if used != record.live || end > record.length {
-            self.problem(format!(
+        let what = chunk_name(pointer);
+        if end > record.length {
+            let what = format!("{what}: {end} bytes are named, it has {}", record.length);
+            self.problem(ProblemKind::Record, what);
+        } else if used != record.live && self.broken.is_empty() {
+            let what = format!(
                 "{what}: {used} bytes in use, the record says {}",
                 record.live
-            ));
+            );
+            self.problem(ProblemKind::Account, what);
         }
-        let verified = self.store.segments.verify_chunk(pointer, record, true);
-        if self.note(&what, verified).is_some() {
-            self.report.chunks += 1;
-            self.report.bytes += u64::from(record.length);
+    }
+
+    fn account(
+        &mut self,
+        segment: SegmentId,
+        account: &SegmentRecord,
+        records: &[(ChunkPtr, ChunkRecord)],
+        whole: bool,
+    ) {
+        let name = file_name(segment);
+        let live: u64 = records.iter().map(|(_, r)| u64::from(r.live)).sum();
+        if whole && live != account.live {
+            let what = format!("{name}: account says {} live, found {live}", account.live);
+            self.problem(ProblemKind::Account, what);
+        }
+        let mut places: Vec<_> = records
+            .iter()
+            .map(|(p, r)| (r.offset, r.length, p.slot))
+            .collect();
+        places.sort_unstable();
+        let mut end = 0;
+        for (offset, length, slot) in places {
+            let stop = offset.saturating_add(u64::from(length));
+            if offset < end || stop > account.tail || slot >= account.next_slot {
+                let what = format!("{name}: chunk {slot} lies where it cannot");
+                self.problem(ProblemKind::Record, what);
+            }
+            end = end.max(stop);
+        }
+        if account.sealed {
+            self.report.footers += 1;
+            let problem = footer_problem(self.store, segment, account.tail, records);
+            if let Some(problem) = problem {
+                self.problems.add(problem);
+            }
+        }
+    }
+
+    fn bytes(&mut self, records: &[(ChunkPtr, ChunkRecord)]) {
+        let total = self
+            .state
+            .segments
+            .values()
+            .map(|account| account.live)
+            .sum();
+        let done = Mutex::new(self.report.bytes);
+        let (progress, problem_count) = (self.progress, self.problems.count);
+        let before = |bytes: u64| {
+            let mut done = done.lock();
+            *done += bytes;
+            progress(CheckProgress {
+                done_bytes: *done,
+                total_bytes: total,
+                problem_count,
+            });
+            true
+        };
+        let verified = verify_chunks(&self.store.segments, records, &before);
+        let Some((bad, _)) = self.note("segments", verified) else {
+            return;
+        };
+        self.report.chunks += (records.len() - bad.len()) as u64;
+        self.report.bytes += records
+            .iter()
+            .map(|(_, r)| u64::from(r.length))
+            .sum::<u64>();
+        for (index, ranges) in bad {
+            let (pointer, record) = &records[index];
+            self.report.bytes -= u64::from(record.length);
+            for range in ranges {
+                self.problems.add(bad_bytes(pointer.segment, range));
+            }
         }
     }
 
     fn stored_pages(&mut self, dead: &FxHashSet<PageId>) {
         let deleted: FxHashSet<PageId> = self.state.page_deletes.iter().copied().collect();
+        let whole = self.broken.is_empty();
         let mut problems = Vec::new();
         let listed = self.store.pages.store().list(&mut |id, bytes| {
-            if !self.seen.contains(&id) && !dead.contains(&id) && !deleted.contains(&id) {
-                problems.push(format!("page {} is reached by nothing", id.0));
+            if self.seen.contains(&id) {
+                return;
+            }
+            let kept = dead.contains(&id) || deleted.contains(&id);
+            if whole && !kept {
+                let what = format!("page {} is reached by nothing", id.0);
+                problems.push(Problem::new(ProblemKind::Record, what));
             }
             if let Err(error) = Page::decode(bytes) {
-                problems.push(format!("page {}: {error}", id.0));
+                let what = format!("page {}: {error}", id.0);
+                problems.push(Problem::new(ProblemKind::Page, what));
             }
         });
         for problem in problems {
-            self.problem(problem);
+            self.problems.add(problem);
         }
         self.note("pages", listed);
     }
 }
 
-fn tally(tallies: &mut FxHashMap<InodeId, Tally>, key: &[u8], value: &[u8]) -> Result<()> {
-    let Some((inode, kind, tail)) = key::split(key) else {
-        return Err(StoreError::Corrupt {
-            what: "a key is too short".into(),
-        });
+/// A damaged range of a segment.
+pub(crate) fn bad_bytes(segment: SegmentId, (offset, length): (u64, u64)) -> Problem {
+    let name = file_name(segment);
+    let message = format!("{name}: {length} bytes at {offset} are not what was written");
+    let place = Place::Segment {
+        segment,
+        offset,
+        length,
     };
-    match kind {
-        key::kind::INODE => {
-            tallies.entry(inode).or_default().inode = Some(Inode::decode(value)?);
-        }
-        key::kind::INLINE => tallies.entry(inode).or_default().inline = Some(value.len() as u64),
-        key::kind::ORPHAN => {
-            let orphan = tail.try_into().map_or(0, u64::from_be_bytes);
-            tallies.entry(InodeId(orphan)).or_default().orphan = true;
-        }
-        key::kind::SNAPSHOTTABLE => {
-            let marked = tail.try_into().map_or(0, u64::from_be_bytes);
-            tallies.entry(InodeId(marked)).or_default().snapshottable = true;
-        }
-        key::kind::XATTR => tallies.entry(inode).or_default().xattrs += 1,
-        key::kind::EXTENT => {
-            let extent = Extent::decode(value)?;
-            tallies.entry(inode).or_default().bytes += u64::from(extent.length);
-        }
-        key::kind::DENTRY => {
-            let dentry = Dentry::decode(value)?;
-            let directory = tallies.entry(inode).or_default();
-            directory.entries += 1;
-            directory.subdirectories += u64::from(dentry.kind == FileKind::Directory);
-            if dentry.volume.is_none() {
-                tallies.entry(dentry.inode).or_default().names += 1;
-            }
-        }
-        _ => {
-            return Err(StoreError::Corrupt {
-                what: format!("a key has the kind {kind}"),
-            });
-        }
-    }
-    Ok(())
+    Problem::at(ProblemKind::Bytes, message, place)
 }
 
-/// The inodes below `root`.
-fn reach(reader: &Locked<'_>, id: TreeId, root: InodeId) -> Result<FxHashSet<InodeId>> {
-    let mut reached: FxHashSet<InodeId> = std::iter::once(root).collect();
-    let mut queue = vec![root];
-    while let Some(directory) = queue.pop() {
-        let from = key::prefix(directory, key::kind::DENTRY);
-        let to = key::after_prefix(&from).unwrap_or_default();
-        txn::tree_scan(reader, id, &from, &to, &mut |_, value| {
-            if let Ok(dentry) = Dentry::decode(value)
-                && dentry.volume.is_none()
-                && reached.insert(dentry.inode)
-                && dentry.kind == FileKind::Directory
-            {
-                queue.push(dentry.inode);
-            }
-            ControlFlow::Continue(())
-        })?;
-    }
-    Ok(reached)
+/// What is wrong with a sealed segment's footer. It lists the chunks that were there when the
+/// segment was sealed; those freed since are no longer in the tree.
+pub(crate) fn footer_problem(
+    store: &Store,
+    segment: SegmentId,
+    tail: u64,
+    records: &[(ChunkPtr, ChunkRecord)],
+) -> Option<Problem> {
+    let name = file_name(segment);
+    let message = match store.segments.footer(segment, tail) {
+        Err(error) => format!("{name}: footer: {error}"),
+        Ok(footer) => {
+            let listed: FxHashMap<u32, &ChunkRecord> = footer
+                .chunks
+                .iter()
+                .map(|(slot, record)| (*slot, record))
+                .collect();
+            let differs = |(pointer, record): &&(ChunkPtr, ChunkRecord)| {
+                let listed = listed.get(&pointer.slot);
+                !listed.is_some_and(|listed| is_same_chunk(listed, record))
+            };
+            let (pointer, _) = records.iter().find(differs)?;
+            format!(
+                "{name}: footer: chunk {} is not as in the chunk tree",
+                pointer.slot
+            )
+        }
+    };
+    Some(Problem::new(ProblemKind::Footer, message))
 }
 
-impl Tally {
-    fn problems(&self, is_root: bool) -> Vec<String> {
-        let Some(inode) = &self.inode else {
-            return vec!["a name or record speaks of it, but it does not exist".into()];
-        };
-        let mut list = Vec::new();
-        if self.snapshottable != (inode.flags & flags::SNAPSHOTTABLE != 0) {
-            list.push("the mark that snapshots are allowed does not match the inode".into());
-        }
-        let mut expect = |what: &str, recorded: u64, found: u64| {
-            if recorded != found {
-                list.push(format!("{what} is {recorded}, found {found}"));
-            }
-        };
-        if inode.kind == FileKind::Directory {
-            if !self.orphan {
-                expect(
-                    "link count",
-                    u64::from(inode.nlink),
-                    2 + self.subdirectories,
-                );
-                if !is_root {
-                    expect("number of names", 1, self.names);
-                }
-            }
-            expect("number of entries", inode.size, self.entries);
-        } else {
-            expect("link count", u64::from(inode.nlink), self.names);
-        }
-        if inode.flags & flags::INLINE != 0 {
-            // Zeros at the end are not stored.
-            expect("allocated", inode.allocated, self.inline.unwrap_or(0));
-            expect(
-                "length",
-                inode.size.max(self.inline.unwrap_or(0)),
-                inode.size,
-            );
-        } else if inode.kind == FileKind::File {
-            expect("allocated", inode.allocated, self.bytes);
-        }
-        list
+fn is_same_chunk(one: &ChunkRecord, other: &ChunkRecord) -> bool {
+    let place = |record: &ChunkRecord| (record.offset, record.length, record.hash_offset);
+    place(one) == place(other) && one.hash == other.hash && one.grains == other.grains
+}
+
+fn tree_name(id: TreeId) -> String {
+    match id {
+        TreeId::CATALOG => "catalog".into(),
+        TreeId::CHUNKS => "chunks".into(),
+        TreeId::DEAD => "dead ranges".into(),
+        volume => format!("volume {}", volume.0),
     }
+}
+
+fn chunk_name(pointer: ChunkPtr) -> String {
+    format!(
+        "chunk {} of segment {:016x}",
+        pointer.slot, pointer.segment.0
+    )
+}
+
+fn file_name(segment: SegmentId) -> String {
+    format!("segment {:016x}", segment.0)
 }

@@ -124,6 +124,11 @@ impl SegmentStore for FileSegmentStore {
             .map_err(StoreError::io("read a segment"))
     }
 
+    fn length(&self, segment: SegmentId) -> Result<u64> {
+        let metadata = self.segment(segment)?.file.metadata();
+        Ok(metadata.map_err(StoreError::io("measure a segment"))?.len())
+    }
+
     fn sync(&self, segment: SegmentId) -> Result<()> {
         self.segment(segment)?
             .file

@@ -64,6 +64,14 @@ impl Pages {
         Ok(page)
     }
 
+    /// As [`Pages::get`], but what is on disk is read from there.
+    pub fn get_stored(&self, id: PageId) -> Result<Arc<Page>> {
+        if let Some(page) = self.unwritten.read().get(&id) {
+            return Ok(Arc::clone(page));
+        }
+        self.load(id).map(Arc::new)
+    }
+
     /// Reads and verifies a page from the store, past the cache.
     pub fn load(&self, id: PageId) -> Result<Page> {
         let bytes = self.store.get(id)?.ok_or_else(|| StoreError::Corrupt {

@@ -67,6 +67,10 @@ impl<S: SegmentStore> SegmentStore for ReadOnlySegments<S> {
         read
     }
 
+    fn length(&self, segment: SegmentId) -> Result<u64> {
+        self.below.length(segment)
+    }
+
     fn sync(&self, _: SegmentId) -> Result<()> {
         Ok(())
     }

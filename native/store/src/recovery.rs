@@ -20,6 +20,7 @@ use lockstep_format::{
     ChunkRecord, Epoch, Meta, SegmentId, SegmentRecord, TreeId, ViewId, VolumeRecord,
 };
 use rustc_hash::FxHashSet;
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 /// No log holds as many records as this.
@@ -36,6 +37,27 @@ pub struct RecoveryReport {
     pub restored: u64,
     /// Why replay ended before the log did, if a record was whole but its chunks were not.
     pub stopped: Option<String>,
+    /// Keys of the inodes and dentries that they changed.
+    pub changed: BTreeSet<(ViewId, Vec<u8>)>,
+}
+
+/// Adds the keys of what a record is about: whoever caches may not have heard of it.
+fn note_changed(record: &Record<'_>, into: &mut BTreeSet<(ViewId, Vec<u8>)>) -> Result<()> {
+    for operation in log::operations(record.body) {
+        let (Operation::Put { tree, key, .. } | Operation::Delete { tree, key }) = operation?
+        else {
+            continue;
+        };
+        let (Some(view), Some((inode, kind, _))) = (tree.as_volume(), key::split(key)) else {
+            continue;
+        };
+        if kind == key::kind::DENTRY {
+            into.insert((view, key.to_vec()));
+        } else {
+            into.insert((view, key::inode(inode)));
+        }
+    }
+    Ok(())
 }
 
 impl Store {
@@ -180,6 +202,7 @@ impl Store {
                 return Ok(false);
             }
             self.apply(record)?;
+            note_changed(record, &mut report.changed)?;
             report.records += 1;
             report.bytes += record.body.len() as u64;
             Ok(true)

@@ -16,6 +16,9 @@ pub trait SegmentStore: Send + Sync {
     /// Fills `into` from `offset`; bytes beyond the end are an error.
     fn read(&self, segment: SegmentId, offset: u64, into: &mut [u8]) -> Result<()>;
 
+    /// Bytes of the file.
+    fn length(&self, segment: SegmentId) -> Result<u64>;
+
     /// Makes all earlier writes to the segment durable.
     fn sync(&self, segment: SegmentId) -> Result<()>;
 

@@ -377,7 +377,7 @@ impl Segments {
 }
 
 /// The chunk's identity: the BLAKE3 chaining value of its bytes as the input from `hash_offset` on.
-fn chunk_hash(hash_offset: u64, bytes: &[u8]) -> [u8; 32] {
+pub(crate) fn chunk_hash(hash_offset: u64, bytes: &[u8]) -> [u8; 32] {
     blake3::Hasher::new()
         .set_input_offset(hash_offset)
         .update(bytes)

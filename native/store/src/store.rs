@@ -347,6 +347,15 @@ impl Store {
         &self.recovery
     }
 
+    /// Who owned the store before, and who does now, as its lock says: the process, and since when
+    /// to the second.
+    pub fn owners(&self) -> (String, String) {
+        let lock = self.lock.lock();
+        lock.as_ref().map_or_else(Default::default, |lock| {
+            (lock.before.clone(), lock.owner.clone())
+        })
+    }
+
     /// The time by the store's clock.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
@@ -445,7 +454,7 @@ impl Store {
     /// file until [`WriteTxn::put_range`]. Call it outside `read` and `write`.
     pub fn stage(&self, offset: u64, bytes: &[u8]) -> Result<Staged> {
         self.check_writable()?;
-        self.space.check_growth()?;
+        self.space.check_bytes()?;
         self.segments.stage(offset, bytes).inspect_err(|error| {
             if error.is_no_space() {
                 self.space.found_full();

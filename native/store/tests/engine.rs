@@ -38,7 +38,7 @@ fn check(store: Arc<Store>) {
     let dir = store.dir().to_owned();
     store.close().unwrap();
     drop(store);
-    assert_eq!(Store::check(&dir).unwrap().problems, Vec::<String>::new());
+    assert_eq!(Store::check(&dir, &|_| ()).unwrap().problems, vec![]);
 }
 
 fn file(allocated: u64) -> Inode {
@@ -332,7 +332,20 @@ fn a_flipped_bit_is_never_served() {
     );
     let path = store.dir().to_owned();
     store.close().unwrap();
-    assert_eq!(Store::check(&path).unwrap().problems.len(), 1);
+    assert_eq!(Store::check(&path, &|_| ()).unwrap().problems.len(), 1);
+}
+
+#[test]
+fn a_store_that_lost_its_pages_is_not_taken_for_an_empty_one() {
+    let (_dir, store) = fresh();
+    write(&store, ROOT, InodeId(5), 0, &[1; 200_000]);
+    let path = store.dir().to_owned();
+    store.close().unwrap();
+    drop(store);
+    std::fs::remove_file(path.join("meta/data.mdb")).unwrap();
+    let refused = Store::open(&path, &StoreOptions::default()).err().unwrap();
+    assert_eq!(refused.code(), "ERR_LOCKSTEP_CORRUPT");
+    assert_eq!(std::fs::read_dir(path.join("segments")).unwrap().count(), 1);
 }
 
 #[test]

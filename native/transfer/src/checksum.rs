@@ -66,6 +66,11 @@ impl ChunkChecksums {
         self.bytes_per_chunk
     }
 
+    /// Whether there are any.
+    pub(crate) fn are_sent(self) -> bool {
+        self.kind != ChecksumKind::Null
+    }
+
     /// Bytes of the checksums of `data_bytes`.
     pub(crate) fn bytes_for(self, data_bytes: usize) -> usize {
         match self.kind {

@@ -32,6 +32,11 @@ pub enum TransferError {
 }
 
 impl TransferError {
+    /// Whether bytes on disk are not what was written.
+    pub(crate) fn is_damage(&self) -> bool {
+        self.code() == "ERR_LOCKSTEP_CORRUPT"
+    }
+
     /// The stable code: an errno name, or `ERR_LOCKSTEP_*`.
     pub fn code(&self) -> &'static str {
         match self {

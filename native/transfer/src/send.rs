@@ -3,7 +3,10 @@
 //! Invariants:
 //! - The response is sent only after the file was opened and its first bytes were read, so most
 //!   failures are still answered in words.
-//! - Once packets flow, a failed read ends the connection; nothing is sent in the bytes' place.
+//! - A packet whose bytes are damaged on disk carries zeroes under checksums that cannot match: the
+//!   client sees a corrupt replica, says so, and never takes the bytes for data. The packets around
+//!   it are right. A client that asked for no checksums loses the connection instead.
+//! - Once packets flow, any other failed read ends the connection.
 
 use std::io::IoSlice;
 use std::net::TcpStream;
@@ -65,6 +68,8 @@ struct Range<'a> {
     seqno: i64,
     /// Data bytes of the batch that was read.
     batch_bytes: usize,
+    /// Packets of the batch that could not be read, as bits.
+    damaged: u32,
     last_packet_sent: bool,
 }
 
@@ -88,6 +93,7 @@ impl<'a> Range<'a> {
             left: plan.length,
             seqno: 0,
             batch_bytes: 0,
+            damaged: 0,
             last_packet_sent: false,
         })
     }
@@ -102,8 +108,27 @@ impl<'a> Range<'a> {
         let most = self.batch_packets * self.packet_bytes as u64;
         self.batch_packets = (self.batch_packets * 2).min(BATCH_PACKETS_MAX);
         self.batch_bytes = self.left.min(most) as usize;
-        self.file
-            .read_exact(self.offset, buffers.data(self.batch_bytes))
+        self.damaged = 0;
+        let data = buffers.data(self.batch_bytes);
+        match self.file.read_exact(self.offset, data) {
+            Err(error) if error.is_damage() && self.checksums.are_sent() => self.read_around(data),
+            result => result,
+        }
+    }
+
+    /// Reads packet by packet, and notes those that are damaged.
+    fn read_around(&mut self, data: &mut [u8]) -> Result<(), TransferError> {
+        for (index, packet) in data.chunks_mut(self.packet_bytes).enumerate() {
+            let offset = self.offset + (index * self.packet_bytes) as u64;
+            match self.file.read_exact(offset, packet) {
+                Err(error) if error.is_damage() => {
+                    packet.fill(0);
+                    self.damaged |= 1 << index;
+                }
+                result => result?,
+            }
+        }
+        Ok(())
     }
 
     /// Sends `before` and the batch; after the last data also the empty packet that ends it.
@@ -117,14 +142,15 @@ impl<'a> Range<'a> {
         // One allocation for all headers and checksums; their slices are cut once it is complete.
         let mut ends = Vec::with_capacity(BATCH_PACKETS_MAX as usize + 1);
         side.clear();
-        for packet in data.chunks(self.packet_bytes) {
-            self.put_packet_head(packet, side);
+        for (index, packet) in data.chunks(self.packet_bytes).enumerate() {
+            let is_damaged = self.damaged >> index & 1 == 1;
+            self.put_packet_head(packet, is_damaged, side);
             ends.push(side.len());
         }
         self.left -= self.batch_bytes as u64;
         self.offset += self.batch_bytes as u64;
         if self.left == 0 {
-            self.put_packet_head(&[], side);
+            self.put_packet_head(&[], false, side);
             ends.push(side.len());
             self.last_packet_sent = true;
         }
@@ -140,7 +166,7 @@ impl<'a> Range<'a> {
         Ok(write_all(stream, &mut slices)?)
     }
 
-    fn put_packet_head(&mut self, data: &[u8], side: &mut Vec<u8>) {
+    fn put_packet_head(&mut self, data: &[u8], is_damaged: bool, side: &mut Vec<u8>) {
         let header = PacketHeader {
             offset_in_block: self.block_offset,
             seqno: self.seqno,
@@ -151,7 +177,11 @@ impl<'a> Range<'a> {
         };
         side.reserve(SENT_HEADER_BYTES + header.checksum_bytes);
         header.encode(side);
+        let words = side.len();
         self.checksums.append(data, side);
+        if is_damaged {
+            side[words..].iter_mut().for_each(|byte| *byte = !*byte);
+        }
         self.block_offset += data.len() as i64;
         self.seqno += 1;
     }

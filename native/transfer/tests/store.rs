@@ -14,6 +14,14 @@ use tempfile::TempDir;
 
 const LIMIT: u64 = 1 << 40;
 const IDLE: Duration = Duration::from_secs(30);
+const WRITING: OpenFlags = OpenFlags {
+    read: false,
+    write: true,
+    append: false,
+    truncate: false,
+    exclusive: false,
+    sync: false,
+};
 
 struct Store {
     vfs: Arc<Vfs>,
@@ -246,4 +254,56 @@ fn throughput_of_one_connection() {
         10_000.0 / start.elapsed().as_secs_f64()
     );
     server.close();
+}
+
+#[test]
+fn damaged_bytes_are_sent_under_checksums_that_cannot_match() {
+    let store = Store::new();
+    let data = pattern(1 << 20, 77);
+    let node = store.file("damaged");
+    let files = store.files();
+    let handle = files.open(node, WRITING).unwrap();
+    files.write(handle, 0, &data).unwrap();
+    files.release(handle).unwrap();
+    let segments = store.directory.path().join("store/segments");
+    let segment = std::fs::read_dir(segments)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[300_000] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+
+    let (server, _script) = serve(store.files(), 4, IDLE);
+    let mut client = Client::connect(server.port());
+    client.read(node.0, 0, 1 << 20, 2);
+    let damaged = 300_000 / 65_536 * 65_536;
+    let mut at = 0;
+    while let Some(packet) = client.packet().filter(|packet| !packet.is_last) {
+        let right = crc32c_words(&packet.data);
+        if at == damaged {
+            assert_eq!(packet.data, vec![0; 65_536]);
+            let words = packet.checksums.chunks(4).zip(right.chunks(4));
+            assert!(words.into_iter().all(|(sent, right)| sent != right));
+        } else {
+            assert_eq!(packet.data, data[at..at + 65_536]);
+            assert_eq!(packet.checksums, right);
+        }
+        at += packet.data.len();
+    }
+    assert_eq!(at, 1 << 20);
+    client.read_status();
+    // Without checksums nothing could tell: the range is refused, or the stream ends.
+    client.numbers(81, &[node.0, 300_000, 512, 0]);
+    let answer = client.message().unwrap();
+    assert!(String::from_utf8_lossy(&answer).contains("ERR_LOCKSTEP_CORRUPT"));
+    client.read(node.0, 0, 1 << 20, 0);
+    while let Some(packet) = client.packet() {
+        assert!(packet.data == data[packet.offset as usize..][..packet.data.len()]);
+        assert!(!packet.is_last);
+    }
+    let sum = block_checksum(&*files, node, 0, 1 << 20, ChecksumKind::Crc32c, 512);
+    assert_eq!(sum.unwrap_err().code(), "ERR_LOCKSTEP_CORRUPT");
 }

@@ -8,9 +8,10 @@ use crate::identity::Identity;
 use crate::reaper::Reaper;
 use crate::{Errno, Observer};
 use lockstep_format::{FileKind, Inode, InodeId, Timestamp, ViewId};
-use lockstep_store::{Reader, SpaceReport, Store, StoreOptions, WriteTxn};
+use lockstep_store::{Reader, RecoveryReport, SpaceReport, Store, StoreOptions, WriteTxn};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A store served as a file system. Cheap to share, safe from any thread.
 pub struct Vfs {
@@ -62,6 +63,14 @@ impl Vfs {
     /// Opens a store: recovers what the log holds, takes the lock, and goes on freeing what was
     /// removed before.
     pub fn open(dir: &Path, options: &StoreOptions) -> Result<Arc<Self>> {
+        let vfs = Self::open_waiting(dir, options)?;
+        vfs.reap(None)?;
+        Ok(vfs)
+    }
+
+    /// As [`Vfs::open`], but nothing without a name is freed before [`Vfs::reap`] is called: a
+    /// mount that outlived its daemon may have users who hold it.
+    pub fn open_waiting(dir: &Path, options: &StoreOptions) -> Result<Arc<Self>> {
         let store = Store::open(dir, options)?;
         let handles = Arc::new(HandleTable::default());
         let reaper = Reaper::new(Arc::clone(&store), Arc::clone(&handles));
@@ -74,8 +83,9 @@ impl Vfs {
             identity: Identity::default(),
             reaper,
         };
+        vfs.handles.has_strangers.store(true, Ordering::Relaxed);
         if !vfs.read_only {
-            vfs.reaper.start()?;
+            vfs.reaper.adopt_all()?;
         }
         Ok(Arc::new(vfs))
     }
@@ -111,6 +121,21 @@ impl Vfs {
     /// Space figures of the store.
     pub fn space(&self) -> Result<SpaceReport> {
         Ok(self.store.space()?)
+    }
+
+    /// Why the store accepts no changes until it is opened again, if a failure is the reason.
+    pub fn failure(&self) -> Option<String> {
+        self.store.failure()
+    }
+
+    /// Whether the disk is full: then only what frees space is accepted.
+    pub fn is_full(&self) -> bool {
+        self.store.is_short_of_space()
+    }
+
+    /// What opening the store found in the log.
+    pub fn recovery(&self) -> &RecoveryReport {
+        self.store.recovery()
     }
 
     /// Waits until what was removed so far is freed, but for what somebody still holds open.

@@ -5,6 +5,7 @@
 
 pub(crate) mod diff;
 pub(crate) mod mutate;
+pub(crate) mod readable;
 
 use crate::error::{Result, StoreError};
 use lockstep_format::{Epoch, Page, PageId};
