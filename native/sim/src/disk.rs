@@ -174,9 +174,10 @@ fn temporary() -> PathBuf {
 impl Disk {
     /// A disk with a store that was just made.
     pub fn new(seed: u64, world: World) -> Result<Self> {
-        let disk = Self::with_pages(seed, world, &[])?;
+        let disk = Self::with_pages(seed, World::default(), &[])?;
         LmdbPageStore::create(&disk.page_folder())?;
-        let inner = disk.0.lock();
+        let mut inner = disk.0.lock();
+        inner.world = world;
         let durable = inner.page_folder_synced && inner.pages.is_durable();
         assert!(
             durable,

@@ -44,7 +44,7 @@ fn a_log_that_is_emptied_before_the_commit_is_caught() {
 
 #[test]
 fn space_given_back_before_the_commit_is_caught() {
-    assert!(is_caught("kill", RUNS, &["punch-before-commit"]));
+    assert!(is_caught("power-cut", RUNS, &["punch-before-commit"]));
 }
 
 #[test]
