@@ -12,7 +12,9 @@
  * take long returns a promise and runs on the native thread pool. Sizes and offsets are integers
  * from 0 to 2^53 - 1. A node is addressed by (view, inode).
  */
+import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
 import { codeOf, errorFor } from './errors.js'
 
 /** Fields of one attributes record in a `Float64Array`. */
@@ -275,8 +277,10 @@ export interface NativeStore {
   health(): StoreHealth
   recovery(): RecoveryReport
   listVolumes(): VolumeInfo[]
+  /** Frees what has no name, in a store that was opened `waiting` and is not mounted. */
+  reap(): void
   /** FUSE. Throws `ERR_LOCKSTEP_NO_FUSE` where the build or machine has none. */
-  mount(path: string, options: { allowOther: boolean; readOnly: boolean }): Promise<NativeMount>
+  mount(path: string, options: NativeMountOptions): Promise<NativeMount>
   /** The DataNode's packet loop. */
   serveTransfer(
     options: TransferOptions,
@@ -285,9 +289,21 @@ export interface NativeStore {
   ): Promise<NativeTransfer>
 }
 
+/** How a store is mounted. */
+export interface NativeMountOptions {
+  allowOther: boolean
+  readOnly: boolean
+  /** Who keeps the mount while no daemon serves it. */
+  holder?: { program: string; directory: string; timeoutSeconds: number }
+}
+
 /** A FUSE mount of the store. */
 export interface NativeMount {
   readonly path: string
+  /** Whether an earlier process made it. */
+  readonly isTaken: boolean
+  /** Leaves a held mount to the next process; this one must end then. */
+  leave(): void
   unmount(): Promise<void>
   /** Resolves when the kernel ended the mount (umount from outside). */
   ended(): Promise<void>
@@ -456,6 +472,8 @@ export interface NativeStoreOptions {
   cacheBytes?: number
   /** Refuse all changes; nothing on disk is touched. */
   readOnly?: boolean
+  /** Free nothing that has no name before `mount` or `reap`: users of a mount may hold it. */
+  waiting?: boolean
 }
 
 interface Binding {
@@ -478,6 +496,15 @@ function binding(): Binding {
     const message = `the native core of Lockstep ${why} for ${process.platform}-${process.arch}; run \`npm install\` in its directory to build it`
     throw errorFor('ERR_LOCKSTEP_NO_BINDING', message, { cause: error })
   }
+}
+
+/** The program that keeps a mount while no daemon serves it, if it was built. */
+export function holderProgram(): string | undefined {
+  const program = join(
+    dirname(createRequire(import.meta.url).resolve('#binding')),
+    'lockstep-holder',
+  )
+  return existsSync(program) ? program : undefined
 }
 
 /** Makes and opens stores. */

@@ -36,9 +36,19 @@ export interface DaemonOptions {
   httpPort: number
   /** Whether `hdfs://` is served. */
   hdfs: boolean
-  /** Where to mount, absolute; if not `required`, a machine that cannot goes on without. */
-  mount?: { path: string; required: boolean }
+  /** Where to mount; a machine that cannot goes on without, unless it is required. */
+  mount?: MountWish
   log: Logger
+}
+
+/** What is asked of the mount. */
+export interface MountWish {
+  /** The mount point, absolute. */
+  path: string
+  /** Whether a failure to mount is a failure to start. */
+  required: boolean
+  /** How long its users wait for the next daemon if this one dies; undefined: not at all. */
+  holdSeconds?: number
 }
 
 /** What the `ready` line says. */
@@ -65,6 +75,7 @@ export class Daemon {
   readonly #parts: { name: string; stop: () => Promise<void> }[] = []
   #hdfsFacts: HdfsFacts | undefined
   #stopped: Promise<boolean> | undefined
+  #isReady = false
 
   private constructor(options: DaemonOptions) {
     this.#options = options
@@ -98,8 +109,8 @@ export class Daemon {
   }
 
   async #start(): Promise<void> {
-    const { store: path } = this.#options
-    const store = await this.#open(path)
+    const { store: path, mount } = this.#options
+    const store = await this.#open(path, mount?.holdSeconds !== undefined)
     this.#parts.push({ name: 'store', stop: () => store.close() })
     const health = new HealthWatch(store, this.log)
     this.#parts.push({
@@ -109,18 +120,21 @@ export class Daemon {
         return Promise.resolve()
       },
     })
-    const identity = identityOf(store)
-    await this.#serveNetwork(store, identity)
-    if (this.#options.mount !== undefined) await this.#mount(store, this.#options.mount)
+    // Before the network: what another view changes is told to a mount that was taken over.
+    if (mount !== undefined) await this.#mount(store, mount)
+    await this.#serveNetwork(store, identityOf(store))
     const control = new ControlServer(new LocalControl(store, path, false))
     this.#parts.push({ name: 'control', stop: () => control.close() })
     await control.listen(path)
+    this.#isReady = true
     this.log.info({ ...this.ready, store: path }, 'serving')
   }
 
-  async #open(path: string): Promise<NativeStore> {
+  async #open(path: string, waiting: boolean): Promise<NativeStore> {
     const start = performance.now()
-    const store = await guardAsync({ syscall: 'open', path }, () => NativeStore.open(path))
+    const store = await guardAsync({ syscall: 'open', path }, () =>
+      NativeStore.open(path, { waiting }),
+    )
     const { records, bytes, restoredBytes, stopped } = store.recovery()
     this.ready.recovered = records
     if (records > 0) {
@@ -175,19 +189,26 @@ export class Daemon {
     this.ready.hdfs = serviceUri('hdfs', host, hdfs.rpcPort)
   }
 
-  async #mount(store: NativeStore, wish: { path: string; required: boolean }): Promise<void> {
+  async #mount(store: NativeStore, wish: MountWish): Promise<void> {
     let mount: Mount
     try {
-      mount = await Mount.create(store, { path: wish.path, store: this.#options.store })
+      mount = await Mount.create(store, { ...wish, store: this.#options.store })
     } catch (error) {
       if (wish.required || !(error instanceof Error)) throw error
+      store.reap()
       this.mountFailure = error.message
       this.log.warn({ error }, 'going on without a mount')
       return
     }
-    this.#parts.push({ name: 'mount', stop: () => mount.unmount() })
+    this.#parts.push({ name: 'mount', stop: () => this.#endMount(mount) })
     this.ready.mount = mount.path
     void this.#watch(mount)
+  }
+
+  /** A start that fails takes no mount from its users that it had only taken over. */
+  async #endMount(mount: Mount): Promise<void> {
+    if (mount.isTaken && !this.#isReady) mount.leave()
+    else await mount.unmount()
   }
 
   async #watch(mount: Mount): Promise<void> {

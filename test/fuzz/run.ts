@@ -40,11 +40,19 @@ export async function fuzz(t: Test, target: FuzzTarget, seconds: number): Promis
   const before = process.memoryUsage()
   let count = 0
   try {
-    for (const input of [...target.seeds, ...found(target.name)]) await attempt(target, input, seed)
+    const attempt = async (input: Buffer): Promise<void> => {
+      try {
+        await target.run(input)
+        if (count % 64 === 0) await setImmediate()
+        if (escaped !== undefined) throw new Error('an error escaped', { cause: escaped })
+      } catch (error) {
+        const text = `${target.name}: seed=${seed}, input (base64) ${input.toString('base64')}`
+        throw new Error(text, { cause: error })
+      }
+    }
+    for (const input of [...target.seeds, ...found(target.name)]) await attempt(input)
     for (const end = performance.now() + time; performance.now() < end; count++) {
-      await attempt(target, mutate(random, target.seeds), seed)
-      if (count % 64 === 0) await setImmediate()
-      if (escaped !== undefined) throw new Error('an error escaped', { cause: escaped })
+      await attempt(mutate(random, target.seeds))
     }
   } finally {
     process.off('unhandledRejection', escape)
@@ -60,13 +68,4 @@ function found(name: string): Buffer[] {
   const folder = join(CORPUS, name)
   if (!existsSync(folder)) return []
   return readdirSync(folder).map(file => readFileSync(join(folder, file)))
-}
-
-async function attempt(target: FuzzTarget, input: Buffer, seed: number): Promise<void> {
-  try {
-    await target.run(input)
-  } catch (error) {
-    const text = `${target.name}: seed=${seed}, input (base64) ${input.toString('base64')}`
-    throw new Error(text, { cause: error })
-  }
 }

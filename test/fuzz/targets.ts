@@ -66,7 +66,9 @@ export async function startTargets(directory: string): Promise<Targets> {
     hdfs: () => hdfsFacts(hdfs),
     onError: error => escaped.push(error),
   })
-  const control = new ControlServer(new MemoryControl())
+  const memory = new MemoryControl()
+  memory.files.set('/a', Buffer.from('a file'))
+  const control = new ControlServer(memory)
   await control.listen(directory)
   const location = (): ReturnType<typeof datanodeOf> =>
     datanodeOf(hdfsConfig(IDENTITY), { dataPort: hdfs.dataPort, ipcPort: hdfs.ipcPort })

@@ -44,6 +44,11 @@ const BACKGROUND_MAX: u16 = 64;
 /// Longest list of attribute names (`XATTR_LIST_MAX`).
 const XATTR_LIST_BYTES_MAX: usize = 65_536;
 
+/// Pages stay when a file is opened: whoever changes it has them forgotten. And closing it waits
+/// for nothing, as on any disk; closing would else wait for the daemon, in every process that a user
+/// of the mount starts, and one of these may be the next daemon.
+const OPENED: FopenFlags = FopenFlags::FOPEN_KEEP_CACHE.union(FopenFlags::FOPEN_NOFLUSH);
+
 thread_local! {
     /// What a read is answered from; as large as the largest read of this thread.
     static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -427,11 +432,7 @@ impl Filesystem for Server {
             self.opened(node(ino), handle, flags.0)
         });
         match opened {
-            // Pages stay: whoever changes the file has them forgotten.
-            Ok(handle) => reply.opened(
-                self.number_of(handle, flags.0),
-                FopenFlags::FOPEN_KEEP_CACHE,
-            ),
+            Ok(handle) => reply.opened(self.number_of(handle, flags.0), OPENED),
             Err(errno) => reply.error(errno),
         }
     }
@@ -463,7 +464,7 @@ impl Filesystem for Server {
                 &convert::attributes(&attributes),
                 Generation(0),
                 self.number_of(handle, flags),
-                FopenFlags::FOPEN_KEEP_CACHE,
+                OPENED,
             ),
             Err(errno) => reply.error(errno),
         }

@@ -259,6 +259,7 @@ fn serve(vfs: &Arc<Vfs>, mut connection: Connection, options: &MountOptions) -> 
         point,
         device: connection.device,
         is_held: holder.is_some(),
+        is_taken: connection.is_taken,
         end,
         written_back,
     })
@@ -308,6 +309,7 @@ pub struct Mount {
     point: PathBuf,
     device: (u32, u32),
     is_held: bool,
+    is_taken: bool,
     end: MountEnd,
     written_back: Arc<AtomicU64>,
 }
@@ -321,6 +323,11 @@ impl Mount {
     /// Whether programs that use the mount outlive this process.
     pub fn is_held(&self) -> bool {
         self.is_held
+    }
+
+    /// Whether the mount was made by an earlier process and taken over.
+    pub fn is_taken(&self) -> bool {
+        self.is_taken
     }
 
     /// Leaves a held mount to the next daemon; for a process that ends right after.

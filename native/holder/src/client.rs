@@ -23,7 +23,7 @@ pub const SOCKET: &str = "holder.sock";
 /// Notices of one packet.
 const BATCH: usize = 128;
 /// A daemon that just died may still be seen as alive for a moment.
-const TAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const TAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const TAKE_RETRY: Duration = Duration::from_millis(2);
 const BACKLOG: i32 = 128;
 

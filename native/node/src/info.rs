@@ -47,6 +47,8 @@ pub struct OpenOptions {
     pub cache_bytes: Option<f64>,
     /// Refuse all changes.
     pub read_only: Option<bool>,
+    /// Free nothing before `reap` or `mount`.
+    pub waiting: Option<bool>,
 }
 
 /// Where the bytes of a store went.
@@ -345,4 +347,17 @@ pub struct MountOptions {
     pub allow_other: bool,
     /// Nobody may change anything.
     pub read_only: bool,
+    /// Who keeps the mount while no daemon serves it.
+    pub holder: Option<MountHolder>,
+}
+
+/// Who keeps a mount while no daemon serves it.
+#[napi(object)]
+pub struct MountHolder {
+    /// The program.
+    pub program: String,
+    /// The directory of the store.
+    pub directory: String,
+    /// How long it waits for a daemon.
+    pub timeout_seconds: u32,
 }

@@ -30,9 +30,15 @@ impl NativeStore {
     pub fn mount(&self, path: String, options: MountOptions) -> Promised<NativeMount> {
         let vfs = Arc::clone(self.vfs());
         promise(move || {
+            let holder = options.holder.map(|holder| lockstep_fuse::HolderOptions {
+                program: holder.program.into(),
+                directory: holder.directory.into(),
+                timeout_seconds: holder.timeout_seconds,
+            });
             let options = lockstep_fuse::MountOptions {
                 allow_other: options.allow_other,
                 read_only: options.read_only,
+                holder,
                 ..lockstep_fuse::MountOptions::default()
             };
             let mount = catch_free(|| {
@@ -62,6 +68,22 @@ impl NativeMount {
     #[napi(getter)]
     pub fn path(&self) -> String {
         self.path.clone()
+    }
+
+    /// Whether an earlier process made the mount.
+    #[napi(getter)]
+    pub fn is_taken(&self) -> bool {
+        let mount = self.mount.lock().unwrap_or_else(PoisonError::into_inner);
+        mount.as_ref().is_some_and(Mount::is_taken)
+    }
+
+    /// Leaves a held mount to the next process; this one must end then.
+    #[napi]
+    pub fn leave(&self) {
+        let mount = self.mount.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mount) = mount {
+            mount.leave();
+        }
     }
 
     /// Unmounts; once done, again does nothing.

@@ -48,9 +48,12 @@ impl NativeStore {
     #[napi(ts_return_type = "Promise<NativeStore>")]
     pub fn open(dir: String, options: Option<OpenOptions>) -> Promised<NativeStore> {
         promise(move || {
-            let options = store_options(&options.unwrap_or_default())?;
+            let options = options.unwrap_or_default();
+            let waiting = options.waiting == Some(true);
+            let options = store_options(&options)?;
+            let open = if waiting { Vfs::open_waiting } else { Vfs::open };
             catch_free(|| {
-                let vfs = Vfs::open(Path::new(&dir), &options).map_err(|error| from_vfs(&error))?;
+                let vfs = open(Path::new(&dir), &options).map_err(|error| from_vfs(&error))?;
                 Ok(Self { vfs })
             })
         })
@@ -60,6 +63,12 @@ impl NativeStore {
     #[napi(ts_return_type = "Promise<void>")]
     pub fn close(&self) -> Promised<()> {
         self.later(Vfs::close)
+    }
+
+    /// Frees what has no name, in a store that was opened waiting and is not mounted.
+    #[napi]
+    pub fn reap(&self) -> Result<()> {
+        self.run(|vfs| vfs.reap(None))
     }
 
     /// Makes everything acknowledged so far durable.
