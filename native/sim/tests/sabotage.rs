@@ -50,5 +50,5 @@ fn space_given_back_before_the_commit_is_caught() {
 #[test]
 fn a_disk_that_tears_sectors_is_worse_than_the_fault_model() {
     assert!(!is_caught("power-cut", 2, &["every", "sector=256"]));
-    assert!(is_caught("power-cut", RUNS, &["every", "sector=16"]));
+    assert!(is_caught("power-cut", RUNS, &["every", "sector=8"]));
 }
