@@ -161,8 +161,11 @@ impl Inner {
     }
 }
 
-/// Memory that is a file system, where there is one.
+/// Where page files are: `SIM_FOLDER`, or memory that is a file system, where there is one.
 fn temporary() -> PathBuf {
+    if let Some(folder) = std::env::var_os("SIM_FOLDER") {
+        return folder.into();
+    }
     let memory = Path::new("/dev/shm");
     if memory.is_dir() {
         memory.to_owned()
