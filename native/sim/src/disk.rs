@@ -161,8 +161,11 @@ impl Inner {
     }
 }
 
-/// Memory that is a file system, where there is one.
+/// Where page files are: `SIM_FOLDER`, or memory that is a file system, where there is one.
 fn temporary() -> PathBuf {
+    if let Some(folder) = std::env::var_os("SIM_FOLDER") {
+        return folder.into();
+    }
     let memory = Path::new("/dev/shm");
     if memory.is_dir() {
         memory.to_owned()
@@ -174,9 +177,10 @@ fn temporary() -> PathBuf {
 impl Disk {
     /// A disk with a store that was just made.
     pub fn new(seed: u64, world: World) -> Result<Self> {
-        let disk = Self::with_pages(seed, world, &[])?;
+        let disk = Self::with_pages(seed, World::default(), &[])?;
         LmdbPageStore::create(&disk.page_folder())?;
-        let inner = disk.0.lock();
+        let mut inner = disk.0.lock();
+        inner.world = world;
         let durable = inner.page_folder_synced && inner.pages.is_durable();
         assert!(
             durable,

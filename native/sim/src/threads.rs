@@ -9,7 +9,7 @@
 
 use crate::disk::{Disk, Effect, Fault, World};
 use crate::random::Random;
-use crate::run::{Kept, Outcome, drop_killed, not_kept};
+use crate::run::{Kept, Outcome, drop_killed, is_sound, not_kept};
 use lockstep_format::key::{self, catalog};
 use lockstep_format::{InodeId, SnapshotRecord, ViewId};
 use lockstep_store::{Reader, Result, Store, StoreError};
@@ -260,10 +260,7 @@ fn stop_again_and_again(
 
 fn judge(disk: &Disk, witness: &Witness, power: bool) -> Kept<()> {
     let store = disk.open().map_err(not_kept("the store does not open"))?;
-    let problems = store.check_open().problems;
-    if !problems.is_empty() {
-        return Err(format!("the store is damaged: {problems:?}"));
-    }
+    is_sound(&store, power)?;
     let since = if power {
         witness
             .syncs
