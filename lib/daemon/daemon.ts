@@ -8,9 +8,9 @@
  * - Ready means that every part answers.
  */
 import { userInfo } from 'node:os'
-import { codeOf, guardAsync } from '../errors.js'
+import { codeOf } from '../errors.js'
 import { HdfsService } from '../hdfs/index.js'
-import { NativeStore } from '../native.js'
+import type { NativeStore } from '../native.js'
 import { Mount } from '../posix/mount.js'
 import { WebHdfsServer } from '../webhdfs/server.js'
 import type { HdfsFacts } from '../webhdfs/options.js'
@@ -21,6 +21,7 @@ import { identityOf } from './identity.js'
 import type { Identity } from './identity.js'
 import { LocalControl } from './local-control.js'
 import type { Logger } from './log.js'
+import { openStore } from './open-store.js'
 import { VERSION } from './version.js'
 
 /** How a daemon runs. */
@@ -104,9 +105,7 @@ export class Daemon {
 
   async #start(): Promise<void> {
     const { store: path, mount } = this.#options
-    const store = await guardAsync({ syscall: 'open', path }, () =>
-      NativeStore.open(path, { waiting: mount?.holdSeconds !== undefined }),
-    )
+    const store = await openStore(path, mount)
     this.#parts.push({ name: 'store', stop: () => store.close() })
     // Before the network: what another view changes is told to a mount that was taken over.
     if (mount !== undefined) await this.#mount(store, mount)

@@ -24,6 +24,7 @@ mod error;
 mod file_requests;
 mod handle_number;
 mod handshake;
+mod killed;
 mod notify;
 mod recall;
 mod resent;
@@ -31,4 +32,5 @@ mod session;
 mod workers;
 
 pub use error::{Fault, FaultHook, MountError};
+pub use killed::free_killed;
 pub use session::{HolderOptions, Mount, MountEnd, MountOptions, THREADS_DEFAULT, mount};

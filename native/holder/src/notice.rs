@@ -47,6 +47,9 @@ const INODE: u8 = 2;
 const REFRESH: u8 = 3;
 const RESEND: u8 = 4;
 
+/// `struct fuse_out_header`.
+const HEADER_BYTES: usize = 16;
+
 /// `enum fuse_notify_code` of the kernel's interface.
 mod code {
     pub(super) const INVAL_INODE: i32 = 2;
@@ -124,7 +127,6 @@ impl Notice {
             Self::Resend => (code::RESEND, Vec::new()),
             Self::Refresh { .. } => return None,
         };
-        const HEADER_BYTES: usize = 16;
         let mut message = Vec::with_capacity(HEADER_BYTES + body.len());
         message.extend_from_slice(&((HEADER_BYTES + body.len()) as u32).to_ne_bytes());
         message.extend_from_slice(&code.to_ne_bytes());

@@ -51,7 +51,11 @@ impl NativeStore {
             let options = options.unwrap_or_default();
             let waiting = options.waiting == Some(true);
             let options = store_options(&options)?;
-            let open = if waiting { Vfs::open_waiting } else { Vfs::open };
+            let open = if waiting {
+                Vfs::open_waiting
+            } else {
+                Vfs::open
+            };
             catch_free(|| {
                 let vfs = open(Path::new(&dir), &options).map_err(|error| from_vfs(&error))?;
                 Ok(Self { vfs })
