@@ -333,6 +333,8 @@ impl Mount {
 
     /// Leaves a held mount to the next daemon; for a process that ends right after.
     pub fn leave(self) {
+        // Nobody here waits for its end any more.
+        self.end.set(Ok(()));
         std::mem::forget(self);
     }
 

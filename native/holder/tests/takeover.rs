@@ -182,7 +182,7 @@ fn open_files_and_directories_go_on_with_the_next_daemon() {
     let Some(mut served) = Served::new(&[]) else {
         return;
     };
-    fs::write(served.path("read"), [b'r'; 100_000]).unwrap();
+    fs::write(served.path("read"), vec![b'r'; 100_000]).unwrap();
     let mut reader = File::open(served.path("read")).unwrap();
     let mut log = File::options();
     let log = log.append(true).create(true);
@@ -203,7 +203,7 @@ fn open_files_and_directories_go_on_with_the_next_daemon() {
         .create_new(true)
         .open(served.path("gone"))
         .unwrap();
-    gone.write_all(&[b'g'; 50_000]).unwrap();
+    gone.write_all(&vec![b'g'; 50_000]).unwrap();
     fs::remove_file(served.path("gone")).unwrap();
     // Loses its name in the next life.
     let mut later = File::create_new(served.path("later")).unwrap();
@@ -234,7 +234,7 @@ fn open_files_and_directories_go_on_with_the_next_daemon() {
     assert_eq!(fs::read(served.path("log")).unwrap(), b"first\nsecond\n");
     let mut bytes = Vec::new();
     reader.read_to_end(&mut bytes).unwrap();
-    assert_eq!(bytes, [b'r'; 100_000]);
+    assert_eq!(bytes, vec![b'r'; 100_000]);
     both.write_all_at(b"written", 100).unwrap();
     assert_eq!(mapping.byte(100), b'w');
     mapping.set(6000, b"again");
@@ -246,7 +246,7 @@ fn open_files_and_directories_go_on_with_the_next_daemon() {
     gone.seek(SeekFrom::Start(0)).unwrap();
     bytes.clear();
     gone.read_to_end(&mut bytes).unwrap();
-    assert_eq!(bytes, [b'g'; 50_000]);
+    assert_eq!(bytes, vec![b'g'; 50_000]);
     gone.write_all(b"more").unwrap();
     gone.sync_all().unwrap();
     fs::remove_file(served.path("later")).unwrap();
