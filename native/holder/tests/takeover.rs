@@ -374,11 +374,14 @@ fn a_daemon_killed_while_it_tells_the_kernel_dies_at_once() {
                         match fs::read(dir.join(&name)) {
                             Err(error) if error.kind() == ErrorKind::NotFound => {}
                             Err(error) if error.kind() == ErrorKind::IsADirectory => {}
-                            // A file that another thread is making may not be readable yet.
                             read => drop(read.unwrap()),
                         }
                     }
-                    drop(File::create(dir.join(format!("hammered-{thread}-0"))).unwrap());
+                    match File::create(dir.join(format!("hammered-{thread}-0"))) {
+                        // Removed by the other view between the kernel's look and its opening.
+                        Err(error) if error.kind() == ErrorKind::NotFound => {}
+                        made => drop(made.unwrap()),
+                    }
                 }
             })
         })
