@@ -151,7 +151,7 @@ fn serve_until_killed() {
     vfs.close().unwrap();
 }
 
-/// Changes names, bytes and attributes by another view as fast as it goes.
+/// Changes names and bytes by another view as fast as it goes, until the store is closed.
 fn hammer(vfs: &Vfs, thread: u64) {
     let root = Caller::root();
     let top = lockstep_vfs::NodeId::ROOT;
@@ -159,17 +159,18 @@ fn hammer(vfs: &Vfs, thread: u64) {
         write: true,
         ..OpenFlags::default()
     };
-    for round in 0u64.. {
+    let change = |round: u64| -> Result<(), lockstep_vfs::VfsError> {
         let name = format!("hammered-{thread}-{}", round % 7);
-        let made = vfs.create_file(&root, top, name.as_bytes(), 0o644, flags);
-        // Closed at the end.
-        let Ok((_, handle)) = made else { return };
-        vfs.write(handle, round % 5000, &[b'x'; 5000]).unwrap();
-        vfs.release(handle).unwrap();
+        let (_, handle) = vfs.create_file(&root, top, name.as_bytes(), 0o644, flags)?;
+        vfs.write(handle, round % 5000, &[b'x'; 5000])?;
+        vfs.release(handle)?;
         if round % 3 == 0 {
-            vfs.unlink(&root, top, name.as_bytes()).unwrap();
+            vfs.unlink(&root, top, name.as_bytes())?;
         }
-    }
+        Ok(())
+    };
+    let mut rounds = 0..;
+    while rounds.next().is_some_and(|round| change(round).is_ok()) {}
 }
 
 fn names(dir: impl Iterator<Item = std::io::Result<fs::DirEntry>>) -> Vec<String> {
