@@ -518,6 +518,7 @@ interface Binding {
     open(dir: string, options?: NativeStoreOptions): Promise<NativeStore>
   }
   checkStore(dir: string, onProgress: (progress: CheckProgress) => void): Promise<CheckReport>
+  freeKilled(path: string, pid: number): Promise<boolean>
 }
 
 let loaded: Binding | undefined
@@ -541,6 +542,14 @@ export function holderProgram(): string | undefined {
     'lockstep-holder',
   )
   return existsSync(program) ? program : undefined
+}
+
+/**
+ * Takes the dead mount at `path` away if process `pid`, which served it, was killed and cannot die: the
+ * kernel may be waiting for what only it could answer. Resolves to whether there was one.
+ */
+export async function freeKilled(path: string, pid: number): Promise<boolean> {
+  return await binding().freeKilled(path, pid)
 }
 
 /** Makes and opens stores. */

@@ -8,9 +8,9 @@
  * - Ready means that every part answers.
  */
 import { userInfo } from 'node:os'
-import { codeOf, guardAsync } from '../errors.js'
+import { codeOf } from '../errors.js'
 import { HdfsService } from '../hdfs/index.js'
-import { NativeStore } from '../native.js'
+import type { NativeStore } from '../native.js'
 import { Mount } from '../posix/mount.js'
 import { WebHdfsServer } from '../webhdfs/server.js'
 import type { HdfsFacts } from '../webhdfs/options.js'
@@ -22,6 +22,7 @@ import type { Identity } from './identity.js'
 import { HealthWatch } from './health-watch.js'
 import { LocalControl } from './local-control.js'
 import type { Logger } from './log.js'
+import { openStore } from './open-store.js'
 import { VERSION } from './version.js'
 
 /** How a daemon runs. */
@@ -110,7 +111,7 @@ export class Daemon {
 
   async #start(): Promise<void> {
     const { store: path, mount } = this.#options
-    const store = await this.#open(path, mount?.holdSeconds !== undefined)
+    const store = await this.#open(path, mount)
     this.#parts.push({ name: 'store', stop: () => store.close() })
     store.onDamage(message => {
       this.log.error({ code: 'ERR_LOCKSTEP_CORRUPT' }, message)
@@ -133,11 +134,9 @@ export class Daemon {
     this.log.info({ ...this.ready, store: path }, 'serving')
   }
 
-  async #open(path: string, waiting: boolean): Promise<NativeStore> {
+  async #open(path: string, mount: MountWish | undefined): Promise<NativeStore> {
     const start = performance.now()
-    const store = await guardAsync({ syscall: 'open', path }, () =>
-      NativeStore.open(path, { waiting }),
-    )
+    const store = await openStore(path, mount)
     const { records, bytes, restoredBytes, stopped } = store.recovery()
     this.ready.recovered = records
     if (records > 0) {

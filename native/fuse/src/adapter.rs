@@ -315,10 +315,10 @@ impl Filesystem for Server {
             let caller = self.callers.of(request, umask);
             let kind = convert::node_kind(mode).ok_or(vfs::Errno::Invalid)?;
             let (parent, name) = (node(parent), name.as_bytes());
-            let made = self
+            let outcome = self
                 .vfs
                 .make_node(&caller, parent, name, kind, mode & 0o7777, rdev);
-            self.or_made(request, made, parent, name, |there| there.kind == kind)
+            self.or_made(request, outcome, parent, name, |there| there.kind == kind)
         });
     }
 
@@ -334,11 +334,11 @@ impl Filesystem for Server {
         self.entry("mkdir", parent, name, reply, || {
             let caller = self.callers.of(request, umask);
             let (parent, name) = (node(parent), name.as_bytes());
-            let made = self
+            let outcome = self
                 .vfs
                 .make_directory(&caller, parent, name, mode & 0o7777);
             let is_it = |there: &Attributes| there.kind == FileKind::Directory;
-            self.or_made(request, made, parent, name, is_it)
+            self.or_made(request, outcome, parent, name, is_it)
         });
     }
 

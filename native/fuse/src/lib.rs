@@ -25,10 +25,12 @@ mod file_requests;
 mod flusher;
 mod handle_number;
 mod handshake;
+mod killed;
 mod notify;
 mod recall;
 mod resent;
 mod session;
 
 pub use error::{Fault, FaultHook, MountError};
+pub use killed::free_killed;
 pub use session::{HolderOptions, Mount, MountEnd, MountOptions, THREADS_DEFAULT, mount};

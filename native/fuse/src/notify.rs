@@ -156,31 +156,34 @@ impl KernelCaches {
     }
 
     fn check(&self, notice: &Notice, errno: i32) {
-        match (notice, errno) {
-            (Notice::Refresh { .. }, libc::EPERM) => {
-                self.can_refresh.store(false, Ordering::Relaxed);
+        let of = match notice {
+            Notice::Entry { parent, .. } => *parent,
+            Notice::Inode { node, .. } => *node,
+            Notice::Refresh { .. } => {
+                if errno == libc::EPERM {
+                    self.can_refresh.store(false, Ordering::Relaxed);
+                }
+                return;
             }
+            Notice::Resend => return,
+        };
+        match errno {
             // What is not cached, or not any more; the mount went away, and its caches with it; or a
             // name that no lookup could have asked for.
-            (Notice::Refresh { .. }, _)
-            | (
-                _,
-                0
-                | libc::ENOENT
-                | libc::ENODEV
-                | libc::ENOTCONN
-                | libc::EBADF
-                | libc::EPERM
-                | libc::EINVAL
-                | libc::ENAMETOOLONG
-                | libc::ENOTDIR,
-            ) => {}
-            (Notice::Entry { parent: of, .. } | Notice::Inode { node: of, .. }, errno) => {
+            0
+            | libc::ENOENT
+            | libc::ENODEV
+            | libc::ENOTCONN
+            | libc::EBADF
+            | libc::EPERM
+            | libc::EINVAL
+            | libc::ENAMETOOLONG
+            | libc::ENOTDIR => {}
+            errno => {
                 let message = io::Error::from_raw_os_error(errno).to_string();
                 self.faults
-                    .tell("invalidate", *of, "ERR_LOCKSTEP_NOTIFY", message);
+                    .tell("invalidate", of, "ERR_LOCKSTEP_NOTIFY", message);
             }
-            (Notice::Resend, _) => {}
         }
     }
 }

@@ -124,7 +124,7 @@ pub(crate) fn prepare(path: &Path) -> Result<PathBuf, MountError> {
         let Some(entry) = mount_table::at(&point).map_err(failed)? else {
             break;
         };
-        let dead = is_dead_soon(&point, &entry);
+        let dead = is_dead_soon(&point, &entry).unwrap_or(false);
         if !dead {
             let reason = "something is mounted there: unmount it or choose another directory";
             return Err(MountError::Busy {
@@ -156,8 +156,8 @@ pub(crate) fn prepare(path: &Path) -> Result<PathBuf, MountError> {
     Ok(point)
 }
 
-/// Whether nobody serves the mount any more; one that does not answer may be waiting for its daemon.
-fn is_dead_soon(point: &Path, entry: &mount_table::MountEntry) -> bool {
+/// Whether nobody serves the mount any more; `None` if it does not say, waiting for its daemon.
+pub(crate) fn is_dead_soon(point: &Path, entry: &mount_table::MountEntry) -> Option<bool> {
     let (point, entry) = (point.to_path_buf(), entry.clone());
     let (tell, told) = std::sync::mpsc::channel();
     let look = move || {
@@ -165,7 +165,8 @@ fn is_dead_soon(point: &Path, entry: &mount_table::MountEntry) -> bool {
         let _ = tell.send(is_dead(&point, &entry));
     };
     let thread = std::thread::Builder::new().name("lockstep-look".to_owned());
-    thread.spawn(look).is_ok() && told.recv_timeout(END_TIMEOUT).unwrap_or(false)
+    thread.spawn(look).ok()?;
+    told.recv_timeout(END_TIMEOUT).ok()
 }
 
 /// Whether nobody serves the mount any more. The attributes of a dead mount of ours may still be
@@ -332,6 +333,8 @@ impl Mount {
 
     /// Leaves a held mount to the next daemon; for a process that ends right after.
     pub fn leave(self) {
+        // Nobody here waits for its end any more.
+        self.end.set(Ok(()));
         std::mem::forget(self);
     }
 

@@ -119,7 +119,7 @@ fn run(time: Duration) {
         }
         std::fs::write(log, &file).unwrap();
         // Checking replays the log and walks everything, and leaves the files as they are.
-        let result = catch_unwind(AssertUnwindSafe(|| Store::check(&crashed)));
+        let result = catch_unwind(AssertUnwindSafe(|| Store::check(&crashed, &|_| ())));
         assert!(
             result.is_ok(),
             "a panic, told above; seed={seed:#x}, {runs} runs before"

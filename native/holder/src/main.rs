@@ -69,7 +69,7 @@ fn hold(packet: Packet) -> Option<Held> {
         return None;
     };
     let mut descriptors = packet.descriptors.into_iter();
-    let held = Held {
+    let mount = Held {
         state: Mutex::new(State {
             hold,
             alone_since: None,
@@ -80,7 +80,7 @@ fn hold(packet: Packet) -> Option<Held> {
         devices: descriptors.collect(),
         connections: AtomicUsize::new(0),
     };
-    (!held.devices.is_empty()).then_some(held)
+    (!mount.devices.is_empty()).then_some(mount)
 }
 
 /// Lets daemons in until there is nothing more to hold.

@@ -13,9 +13,6 @@ use rustix::io::Errno;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-/// Of the kernel's `fuse_out_header`.
-const HEADER_BYTES: usize = 16;
-
 /// Something for the kernel to forget, or to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -49,6 +46,9 @@ const ENTRY: u8 = 1;
 const INODE: u8 = 2;
 const REFRESH: u8 = 3;
 const RESEND: u8 = 4;
+
+/// `struct fuse_out_header`.
+const HEADER_BYTES: usize = 16;
 
 /// `enum fuse_notify_code` of the kernel's interface.
 mod code {

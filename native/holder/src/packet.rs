@@ -95,8 +95,8 @@ mod tests {
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
         let (mut reader, writer) = std::io::pipe().unwrap();
         send(&left, b"one", &[writer.as_fd()]).unwrap();
-        send(&left, &[7; PACKET_BYTES_MAX], &[]).unwrap();
-        assert!(send(&left, &[0; PACKET_BYTES_MAX + 1], &[]).is_err());
+        send(&left, &vec![7; PACKET_BYTES_MAX], &[]).unwrap();
+        assert!(send(&left, &vec![0; PACKET_BYTES_MAX + 1], &[]).is_err());
         drop(writer);
         let packet = receive(&right).unwrap().unwrap();
         assert_eq!(

@@ -50,6 +50,12 @@ impl NativeStore {
     }
 }
 
+/// Takes the dead mount at `path` away if process `pid` was killed and cannot die for it.
+#[napi(ts_return_type = "Promise<boolean>")]
+pub fn free_killed(path: String, pid: u32) -> Promised<bool> {
+    promise(move || catch_free(|| Ok(lockstep_fuse::free_killed(Path::new(&path), pid))))
+}
+
 impl NativeMount {
     fn new(mount: Mount) -> Self {
         let path = mount.path().to_string_lossy().into_owned();
