@@ -164,7 +164,7 @@ fn hammer(vfs: &Vfs, thread: u64) {
         let (_, handle) = vfs.create_file(&root, top, name.as_bytes(), 0o644, flags)?;
         vfs.write(handle, round % 5000, &[b'x'; 5000])?;
         vfs.release(handle)?;
-        if round % 3 == 0 {
+        if round.is_multiple_of(3) {
             vfs.unlink(&root, top, name.as_bytes())?;
         }
         Ok(())
