@@ -9,7 +9,7 @@ use lockstep_store::StoreOptions;
 use lockstep_vfs::{Caller, HandleId, NodeId, OpenFlags, Vfs};
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const WRITE: OpenFlags = OpenFlags {
     read: true,
@@ -20,19 +20,20 @@ const WRITE: OpenFlags = OpenFlags {
     sync: false,
 };
 
-fn process_time() -> f64 {
+fn process_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
-    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-fn measure(what: &str, count: u64, mut step: impl FnMut(u64)) {
+fn measure(what: &str, count: u32, mut step: impl FnMut(u64)) {
     let (cpu, start) = (process_time(), Instant::now());
-    (0..count).for_each(&mut step);
-    let wall = start.elapsed().as_nanos() as f64 / count as f64;
+    (0..u64::from(count)).for_each(&mut step);
+    let wall = start.elapsed() / count;
     // What was left for the next commit is part of the cost.
-    std::thread::sleep(std::time::Duration::from_millis(1500));
-    let cpu = (process_time() - cpu) / count as f64;
-    println!("{what:32} {count:>9} times  {wall:>8.0} ns  {cpu:>8.0} ns CPU");
+    std::thread::sleep(Duration::from_millis(1500));
+    let cpu = (process_time() - cpu) / count;
+    let (wall, cpu) = (wall.as_nanos(), cpu.as_nanos());
+    println!("{what:32} {count:>9} times  {wall:>8} ns  {cpu:>8} ns CPU");
 }
 
 fn file(vfs: &Vfs, name: &[u8]) -> HandleId {
