@@ -7,7 +7,7 @@
 //! - Nothing that is held open is freed.
 
 use crate::entry::{purge, remove_entry};
-use crate::error::Result;
+use crate::error::{Result, VfsError};
 use crate::event::Effects;
 use crate::handle::HandleTable;
 use crate::lookup::dentries;
@@ -85,7 +85,11 @@ impl Reaper {
     pub(crate) fn start(&self) -> Result<()> {
         let volumes = self.shared.store.read(|txn| volume_records(txn))?;
         for (view, _) in volumes {
-            self.adopt(view)?;
+            match self.adopt(view) {
+                // What cannot be read is not freed; the other volumes are served.
+                Err(VfsError::Store(error)) if error.is_damage() => {}
+                other => other?,
+            }
         }
         let shared = Arc::clone(&self.shared);
         let thread = std::thread::Builder::new().name("lockstep-reaper".to_owned());
