@@ -36,8 +36,10 @@ export type {
   CheckReport,
   ContentSummary,
   Problem,
+  RecoveryReport,
   ScrubStatus,
   SpaceReport,
+  StoreHealth,
 } from './native.js'
 export { Session } from './session.js'
 export { Snapshot } from './snapshot.js'

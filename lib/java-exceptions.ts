@@ -122,6 +122,11 @@ const TABLE: Readonly<Record<string, Row>> = {
     message: c => `${c.path} can't be moved: source and target lie in different volumes`,
   },
   EOPNOTSUPP: { type: 'UnsupportedOperation', message: (c, text) => `${text}: ${c.path}` },
+  // A NameNode that only reads: clients know it, and do not try another DataNode.
+  ERR_LOCKSTEP_CLOSED: {
+    type: 'SafeMode',
+    message: (c, text) => `Cannot change ${c.path}. Name node is in safe mode.\n${text}`,
+  },
   ERR_LOCKSTEP_CORRUPT: { type: 'Checksum', message: (c, text) => `${c.path}: ${text}` },
 }
 

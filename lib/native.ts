@@ -12,7 +12,9 @@
  * take long returns a promise and runs on the native thread pool. Sizes and offsets are integers
  * from 0 to 2^53 - 1. A node is addressed by (view, inode).
  */
+import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
 import { codeOf, errorFor } from './errors.js'
 
 /** Fields of one attributes record in a `Float64Array`. */
@@ -135,6 +137,26 @@ export interface Problem {
   affected: Affected[]
   /** How many there are, listed or not. */
   affectedCount: number
+}
+
+/** What an open store accepts. */
+export interface StoreHealth {
+  /** Why no changes are accepted until the store is opened again; null if they are. */
+  failure: string | null
+  /** The disk is full: only what frees space is accepted. */
+  full: boolean
+}
+
+/** What opening a store found in its log: changes that were acknowledged and not yet committed. */
+export interface RecoveryReport {
+  /** How many. */
+  records: number
+  /** Their bytes in the log. */
+  bytes: number
+  /** Bytes of files that were put back from their copy in the log. */
+  restoredBytes: number
+  /** Why the rest of the log could not be used; null if there was none. */
+  stopped: string | null
 }
 
 /** What an offline check found. */
@@ -284,13 +306,17 @@ export interface NativeStore {
   groupName(gid: number): string
   groupsOf(userName: string): string[]
   space(): SpaceReport
+  health(): StoreHealth
+  recovery(): RecoveryReport
   startScrub(options: NativeScrubOptions): void
   scrubStatus(): ScrubStatus | null
   stopScrub(): Promise<void>
   onDamage(listener: (message: string) => void): void
   listVolumes(): VolumeInfo[]
+  /** Frees what has no name, in a store that was opened `waiting` and is not mounted. */
+  reap(): void
   /** FUSE. Throws `ERR_LOCKSTEP_NO_FUSE` where the build or machine has none. */
-  mount(path: string, options: { allowOther: boolean; readOnly: boolean }): Promise<NativeMount>
+  mount(path: string, options: NativeMountOptions): Promise<NativeMount>
   /** The DataNode's packet loop. */
   serveTransfer(
     options: TransferOptions,
@@ -299,9 +325,21 @@ export interface NativeStore {
   ): Promise<NativeTransfer>
 }
 
+/** How a store is mounted. */
+export interface NativeMountOptions {
+  allowOther: boolean
+  readOnly: boolean
+  /** Who keeps the mount while no daemon serves it. */
+  holder?: { program: string; directory: string; timeoutSeconds: number }
+}
+
 /** A FUSE mount of the store. */
 export interface NativeMount {
   readonly path: string
+  /** Whether an earlier process made it. */
+  readonly isTaken: boolean
+  /** Leaves a held mount to the next process; this one must end then. */
+  leave(): void
   unmount(): Promise<void>
   /** Resolves when the kernel ended the mount (umount from outside). */
   ended(): Promise<void>
@@ -470,6 +508,8 @@ export interface NativeStoreOptions {
   cacheBytes?: number
   /** Refuse all changes; nothing on disk is touched. */
   readOnly?: boolean
+  /** Free nothing that has no name before `mount` or `reap`: users of a mount may hold it. */
+  waiting?: boolean
 }
 
 interface Binding {
@@ -478,6 +518,7 @@ interface Binding {
     open(dir: string, options?: NativeStoreOptions): Promise<NativeStore>
   }
   checkStore(dir: string, onProgress: (progress: CheckProgress) => void): Promise<CheckReport>
+  freeKilled(path: string, pid: number): Promise<boolean>
 }
 
 let loaded: Binding | undefined
@@ -492,6 +533,23 @@ function binding(): Binding {
     const message = `the native core of Lockstep ${why} for ${process.platform}-${process.arch}; run \`npm install\` in its directory to build it`
     throw errorFor('ERR_LOCKSTEP_NO_BINDING', message, { cause: error })
   }
+}
+
+/** The program that keeps a mount while no daemon serves it, if it was built. */
+export function holderProgram(): string | undefined {
+  const program = join(
+    dirname(createRequire(import.meta.url).resolve('#binding')),
+    'lockstep-holder',
+  )
+  return existsSync(program) ? program : undefined
+}
+
+/**
+ * Takes the dead mount at `path` away if process `pid`, which served it, was killed and cannot die: the
+ * kernel may be waiting for what only it could answer. Resolves to whether there was one.
+ */
+export async function freeKilled(path: string, pid: number): Promise<boolean> {
+  return await binding().freeKilled(path, pid)
 }
 
 /** Makes and opens stores. */

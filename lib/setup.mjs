@@ -12,10 +12,12 @@
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   readFileSync,
   readdirSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -33,18 +35,20 @@ export class SetupError extends Error {}
 
 const bindingDir = join(root, 'lib', 'binding')
 const distDir = join(root, 'dist')
+const HOLDER = 'lockstep-holder'
 const nativeStamp = join(bindingDir, '.sources')
 const distStamp = join(distDir, '.sources')
 
 /**
  * Does what is missing.
  *
- * @param {{ dependencies?: boolean, native?: boolean, library?: boolean }} steps - Which steps;
- *   all unless said otherwise.
+ * @param {{ dependencies?: boolean, native?: boolean, library?: boolean, holder?: boolean }} steps -
+ *   Which steps; all unless said otherwise. `holder` is a part of `native`, which asks for it.
  * @throws {SetupError} With one line that says what is missing and what to do.
  */
-export function setUp({ dependencies = true, native = true, library = true } = {}) {
+export function setUp({ dependencies = true, native = true, library = true, holder } = {}) {
   addCargoToPath()
+  if (holder) buildHolder()
   if (dependencies) installDependencies()
   if (native) buildNative()
   if (library) buildLibrary()
@@ -119,6 +123,21 @@ function buildNative() {
   ])
   if (findBinding() === undefined) throw new SetupError(`the build left no core in ${bindingDir}`)
   writeStamp(nativeStamp, sources)
+}
+
+/** Builds the program that keeps mounts, and puts it beside the core. */
+function buildHolder() {
+  if (process.platform !== 'linux') return
+  const manifest = ['--manifest-path', join(root, 'native', 'Cargo.toml')]
+  const args = ['build', '--quiet', '--release', '-p', 'lockstep-holder', ...manifest]
+  run('building the holder of mounts', 'cargo', args)
+  const asked = ['metadata', '--no-deps', '--offline', '--format-version', '1', ...manifest]
+  const { stdout } = spawnSync('cargo', asked, { encoding: 'utf8' })
+  const { target_directory: target } = JSON.parse(stdout)
+  // Another file under the same name: the one before may be running.
+  const [built, program] = [join(target, 'release'), bindingDir].map(dir => join(dir, HOLDER))
+  copyFileSync(built, `${program}.new`)
+  renameSync(`${program}.new`, program)
 }
 
 function findBinding() {
@@ -206,7 +225,8 @@ function writeStamp(path, value) {
 /**
  * Runs `setUp` for a command: a failure is one line on standard error and exit status 1.
  *
- * @param {{ dependencies?: boolean, native?: boolean, library?: boolean }} [steps] - As `setUp`.
+ * @param {{ dependencies?: boolean, native?: boolean, library?: boolean, holder?: boolean }} [steps] -
+ *   As `setUp`.
  */
 export function setUpOrExit(steps) {
   try {
@@ -225,5 +245,6 @@ if (process.argv[1] !== undefined && fileURLToPath(import.meta.url) === process.
     dependencies: all || only.includes('dependencies'),
     native: all || only.includes('native'),
     library: all || only.includes('library'),
+    holder: only.includes('holder'),
   })
 }

@@ -14,8 +14,10 @@ import type {
   CheckProgress,
   CheckReport,
   NativeScrubOptions,
+  RecoveryReport,
   ScrubStatus,
   SpaceReport,
+  StoreHealth,
   UserNumbers,
 } from './native.js'
 import { Session } from './session.js'
@@ -40,11 +42,14 @@ export const SCRUB_LOOK_MS = 100
 export class Store extends Session {
   /** The directory it lies in. */
   readonly directory: string
+  /** What opening it found in its log. */
+  readonly recovery: RecoveryReport
   #closing: Promise<void> | undefined
 
   private constructor(directory: string, native: NativeStore) {
     super(native, native.view(processUser()))
     this.directory = directory
+    this.recovery = native.recovery()
   }
 
   /**
@@ -178,7 +183,16 @@ export class Store extends Session {
     )
   }
 
-  /** Commits and closes. Later calls answer `ERR_LOCKSTEP_CLOSED`; closing again does nothing. */
+  /** Whether the store accepts changes: not after a failure, and on a full disk only some. */
+  health(): StoreHealth {
+    return guard({ syscall: 'health', path: this.directory }, () => this.native.health())
+  }
+
+  /**
+   * Commits and closes. Later calls answer `ERR_LOCKSTEP_CLOSED`; closing again does nothing.
+   *
+   * @throws LockstepError `ERR_LOCKSTEP_CLOSED` if a failed write or sync had closed it for changes.
+   */
   async close(): Promise<void> {
     this.#closing ??= guardAsync({ syscall: 'close', path: this.directory }, () =>
       this.native.close(),

@@ -25,6 +25,7 @@ void t.test('codes of the store become the classes that Hadoop clients test for'
       'org.apache.hadoop.hdfs.protocol.SnapshotAccessControlException',
       'Modification on a read-only snapshot is disallowed',
     ],
+    ['ENOSPC', 'java.io.IOException', 'File /d/f could not be written: no space is left'],
     ['EINVAL', 'org.apache.hadoop.fs.InvalidPathException', 'Invalid path name /d/f'],
   ]
   for (const [code, javaClassName, message] of rows) {

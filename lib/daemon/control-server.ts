@@ -26,6 +26,8 @@ import { ControlSocket } from './socket.js'
 
 const CONNECTIONS_MAX = 256
 const HEADER_BYTES_MAX = 32 * 1024
+/** What request targets are relative to. */
+const BASE = 'http://store'
 /** How long a connection may be silent in the middle of a request. */
 const IDLE_MS = 10 * 60 * 1000
 
@@ -85,7 +87,15 @@ export class ControlServer {
   }
 
   async #dispatch(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const url = new URL(request.url ?? '/', 'http://store')
+    // HTTP/1.0 has no trailers, in which a read tells of a failure behind its first byte.
+    if (request.httpVersion !== '1.1') {
+      throw errorFor('EOPNOTSUPP', 'EOPNOTSUPP: requests must be HTTP/1.1')
+    }
+    const target = request.url ?? '/'
+    if (!URL.canParse(target, BASE)) {
+      throw errorFor('EINVAL', 'EINVAL: the request target makes no URL')
+    }
+    const url = new URL(target, BASE)
     const operation = /^\/v1\/([A-Za-z]+)$/.exec(url.pathname)?.[1] ?? ''
     if (request.method === 'GET' && operation === 'read') {
       await this.#read(queryFields(url), response)
@@ -194,6 +204,7 @@ function fail(request: IncomingMessage, response: ServerResponse, error: unknown
   if (!response.headersSent) {
     // Closing now could cost the sender the answer: it reads that, ends its body, and is let go.
     request.resume()
+    for (const name of response.getHeaderNames()) response.removeHeader(name)
     sendJson(response, 400, { error: wire })
   } else if (response.hasHeader('trailer')) {
     response.addTrailers({ [ERROR_TRAILER]: encodeHeader(wire) })

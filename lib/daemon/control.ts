@@ -96,6 +96,8 @@ export interface SpaceEntry {
   }
   /** The file system that the store lies in. */
   host: { totalBytes: number; freeBytes: number; availableBytes: number }
+  /** Why no changes are accepted, or null; and whether only what frees space is. */
+  health: { failure: string | null; full: boolean }
   path: string
   /** Sums over the path: bytes of files, files and links, directories. */
   content: { length: number; files: number; directories: number }

@@ -8,9 +8,9 @@
  * - Ready means that every part answers.
  */
 import { userInfo } from 'node:os'
-import { codeOf, guardAsync } from '../errors.js'
+import { codeOf } from '../errors.js'
 import { HdfsService } from '../hdfs/index.js'
-import { NativeStore } from '../native.js'
+import type { NativeStore } from '../native.js'
 import { Mount } from '../posix/mount.js'
 import { WebHdfsServer } from '../webhdfs/server.js'
 import type { HdfsFacts } from '../webhdfs/options.js'
@@ -19,8 +19,10 @@ import { ControlServer } from './control-server.js'
 import { hdfsFacts } from './hdfs-facts.js'
 import { identityOf } from './identity.js'
 import type { Identity } from './identity.js'
+import { HealthWatch } from './health-watch.js'
 import { LocalControl } from './local-control.js'
 import type { Logger } from './log.js'
+import { openStore } from './open-store.js'
 import { VERSION } from './version.js'
 
 /** How a daemon runs. */
@@ -35,9 +37,19 @@ export interface DaemonOptions {
   httpPort: number
   /** Whether `hdfs://` is served. */
   hdfs: boolean
-  /** Where to mount, absolute; if not `required`, a machine that cannot goes on without. */
-  mount?: { path: string; required: boolean }
+  /** Where to mount; a machine that cannot goes on without, unless it is required. */
+  mount?: MountWish
   log: Logger
+}
+
+/** What is asked of the mount. */
+export interface MountWish {
+  /** The mount point, absolute. */
+  path: string
+  /** Whether a failure to mount is a failure to start. */
+  required: boolean
+  /** How long its users wait for the next daemon if this one dies; undefined: not at all. */
+  holdSeconds?: number
 }
 
 /** What the `ready` line says. */
@@ -49,6 +61,8 @@ export interface Ready {
   hdfs: string | null
   webhdfs: string
   http: string
+  /** Changes that an unclean stop had left in the log, and that are in the store again. */
+  recovered: number
 }
 
 /** A running daemon. */
@@ -61,12 +75,13 @@ export class Daemon {
   readonly #options: DaemonOptions
   readonly #parts: { name: string; stop: () => Promise<void> }[] = []
   #hdfsFacts: HdfsFacts | undefined
-  #stopped: Promise<void> | undefined
+  #stopped: Promise<boolean> | undefined
+  #isReady = false
 
   private constructor(options: DaemonOptions) {
     this.#options = options
     this.log = options.log
-    this.ready = { pid: process.pid, mount: null, hdfs: null, webhdfs: '', http: '' }
+    this.ready = { pid: process.pid, mount: null, hdfs: null, webhdfs: '', http: '', recovered: 0 }
   }
 
   /**
@@ -85,26 +100,54 @@ export class Daemon {
     return daemon
   }
 
-  /** Stops everything, last the store. Idempotent. Never rejects: what fails is logged. */
-  async stop(): Promise<void> {
+  /**
+   * Stops everything, last the store. Idempotent. Never rejects: what fails is logged, and the
+   * answer is false then.
+   */
+  async stop(): Promise<boolean> {
     this.#stopped ??= this.#stopParts()
-    await this.#stopped
+    return await this.#stopped
   }
 
   async #start(): Promise<void> {
-    const { store: path } = this.#options
-    const store = await guardAsync({ syscall: 'open', path }, () => NativeStore.open(path))
+    const { store: path, mount } = this.#options
+    const store = await this.#open(path, mount)
     this.#parts.push({ name: 'store', stop: () => store.close() })
     store.onDamage(message => {
       this.log.error({ code: 'ERR_LOCKSTEP_CORRUPT' }, message)
     })
-    const identity = identityOf(store)
-    await this.#serveNetwork(store, identity)
-    if (this.#options.mount !== undefined) await this.#mount(store, this.#options.mount)
+    const health = new HealthWatch(store, this.log)
+    this.#parts.push({
+      name: 'health watch',
+      stop: () => {
+        health.stop()
+        return Promise.resolve()
+      },
+    })
+    // Before the network: what another view changes is told to a mount that was taken over.
+    if (mount !== undefined) await this.#mount(store, mount)
+    await this.#serveNetwork(store, identityOf(store))
     const control = new ControlServer(new LocalControl(store, path, false))
     this.#parts.push({ name: 'control', stop: () => control.close() })
     await control.listen(path)
+    this.#isReady = true
     this.log.info({ ...this.ready, store: path }, 'serving')
+  }
+
+  async #open(path: string, mount: MountWish | undefined): Promise<NativeStore> {
+    const start = performance.now()
+    const store = await openStore(path, mount)
+    const { records, bytes, restoredBytes, stopped } = store.recovery()
+    this.ready.recovered = records
+    if (records > 0) {
+      const milliseconds = Math.round(performance.now() - start)
+      this.log.info(
+        { records, bytes, restoredBytes, milliseconds },
+        'recovered what was in the log',
+      )
+    }
+    if (stopped !== null) this.log.warn({ stopped }, 'the rest of the log could not be used')
+    return store
   }
 
   /** HTTP first, because the DataNode's reports name its port; it asks for HDFS's facts later. */
@@ -148,19 +191,26 @@ export class Daemon {
     this.ready.hdfs = serviceUri('hdfs', host, hdfs.rpcPort)
   }
 
-  async #mount(store: NativeStore, wish: { path: string; required: boolean }): Promise<void> {
+  async #mount(store: NativeStore, wish: MountWish): Promise<void> {
     let mount: Mount
     try {
-      mount = await Mount.create(store, { path: wish.path, store: this.#options.store })
+      mount = await Mount.create(store, { ...wish, store: this.#options.store })
     } catch (error) {
       if (wish.required || !(error instanceof Error)) throw error
+      store.reap()
       this.mountFailure = error.message
       this.log.warn({ error }, 'going on without a mount')
       return
     }
-    this.#parts.push({ name: 'mount', stop: () => mount.unmount() })
+    this.#parts.push({ name: 'mount', stop: () => this.#endMount(mount) })
     this.ready.mount = mount.path
     void this.#watch(mount)
+  }
+
+  /** A start that fails takes no mount from its users that it had only taken over. */
+  async #endMount(mount: Mount): Promise<void> {
+    if (mount.isTaken && !this.#isReady) mount.leave()
+    else await mount.unmount()
   }
 
   async #watch(mount: Mount): Promise<void> {
@@ -173,13 +223,16 @@ export class Daemon {
     }
   }
 
-  async #stopParts(): Promise<void> {
+  async #stopParts(): Promise<boolean> {
+    let isClean = true
     for (const part of this.#parts.reverse()) {
       try {
         await part.stop()
       } catch (error) {
+        isClean = false
         this.log.error({ error, part: part.name, code: codeOf(error) }, 'did not stop well')
       }
     }
+    return isClean
   }
 }

@@ -214,6 +214,7 @@ export class LocalControl implements control.Control {
       const content = await this.#view.contentSummary(path)
       return {
         store: this.#store.space(),
+        health: this.#store.health(),
         host: {
           totalBytes: host.totalBytes,
           freeBytes: host.freeBytes,

@@ -4,6 +4,7 @@
  * Invariants:
  * - SIGTERM and SIGINT stop it in order; a second one, later, does not wait. After an orderly stop the
  *   exit status is 0.
+ * - A stop in which something failed, such as the last commit, has the exit status 1.
  * - A fault that nothing caught stops it too, with exit status 1: a store must not go on being
  *   served by a process in a state nobody foresaw.
  */
@@ -48,8 +49,8 @@ export async function runUntilSignal(
     daemon.log.error('the stop took too long')
     process.exit(1)
   }, STOP_MS_MAX)
-  await daemon.stop()
+  const isClean = await daemon.stop()
   clearTimeout(timer)
   // Sockets of clients that never hang up must not keep the process.
-  process.exit(fault === undefined ? 0 : 1)
+  process.exit(fault === undefined && isClean ? 0 : 1)
 }

@@ -6,10 +6,11 @@
  *   put the store's own files in the way, the second would hide them.
  * - A refusal changes nothing and is one line that says what to do.
  */
-import { realpathSync, statSync } from 'node:fs'
+import { readFileSync, realpathSync, statSync } from 'node:fs'
 import { relative, resolve, sep } from 'node:path'
 import { codeOf, errorFor, guardAsync } from '../errors.js'
-import type { NativeMount, NativeStore } from '../native.js'
+import { holderProgram } from '../native.js'
+import type { NativeMount, NativeMountOptions, NativeStore } from '../native.js'
 
 /** How a store is mounted. */
 export interface MountOptions {
@@ -19,6 +20,11 @@ export interface MountOptions {
   store: string
   /** Refuse all changes through this mount. */
   readOnly?: boolean
+  /**
+   * Keep the mount for so many seconds when this process dies, for the next one to take over. Needs
+   * a store that was opened `waiting`.
+   */
+  holdSeconds?: number
 }
 
 /** A mounted store. */
@@ -41,14 +47,30 @@ export class Mount {
    */
   static async create(store: NativeStore, options: MountOptions): Promise<Mount> {
     const path = resolve(options.path)
-    checkMountPoint(path, options.store)
-    const native = await guardAsync({ syscall: 'mount', path }, () =>
-      store.mount(path, {
-        allowOther: process.geteuid?.() === 0,
-        readOnly: options.readOnly === true,
-      }),
-    )
-    return new Mount(path, native)
+    // A mount whose daemon is away would not answer; the native side takes it over or away.
+    if (!hasStoreMount(path)) checkMountPoint(path, options.store)
+    const native: NativeMountOptions = {
+      allowOther: process.geteuid?.() === 0,
+      readOnly: options.readOnly === true,
+    }
+    const program = options.holdSeconds === undefined ? undefined : holderProgram()
+    if (program !== undefined && options.holdSeconds !== undefined) {
+      const directory = resolve(options.store)
+      native.holder = { program, directory, timeoutSeconds: options.holdSeconds }
+    }
+    const mount = await guardAsync({ syscall: 'mount', path }, () => store.mount(path, native))
+    return new Mount(path, mount)
+  }
+
+  /** Whether an earlier process made the mount, and its users know nothing of this one. */
+  get isTaken(): boolean {
+    return this.#native.isTaken
+  }
+
+  /** Leaves the mount to the next process; this one must end then. */
+  leave(): void {
+    this.#ended = true
+    this.#native.leave()
   }
 
   /** Resolves to true if the mount was ended from outside (`umount`), to false if by `unmount`. */
@@ -95,6 +117,24 @@ export function checkMountPoint(path: string, store: string): void {
     'ERR_LOCKSTEP_MOUNT_POINT',
     `the mount point ${path} and the store ${store} lie inside one another; mount somewhere else`,
   )
+}
+
+/** Whether a store is mounted at `path`, without touching what is mounted. */
+export function hasStoreMount(path: string): boolean {
+  let table: string
+  try {
+    table = readFileSync('/proc/self/mountinfo', 'utf8')
+  } catch {
+    // No Linux: no mounts of ours.
+    return false
+  }
+  const written = path.replace(
+    /[ \t\n\\]/g,
+    char => `\\${char.charCodeAt(0).toString(8).padStart(3, '0')}`,
+  )
+  return table
+    .split('\n')
+    .some(line => line.split(' ')[4] === written && line.includes(' - fuse.lockstep '))
 }
 
 function contains(outer: string, inner: string): boolean {

@@ -142,6 +142,7 @@ export class WebHdfsServer {
     } else {
       const { store, options } = this.#service
       sendJson(response, 200, {
+        health: { ...store.health() },
         space: { ...store.space() },
         store: options.storeId ?? null,
         uptimeSeconds: Number((process.hrtime.bigint() - this.#started) / 1_000_000_000n),

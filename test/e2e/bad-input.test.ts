@@ -170,7 +170,7 @@ await t.test('the mount of a daemon that was killed does not keep the next one a
   const store = await newStore('killed')
   const mount = join(directory, 'stale')
   await mkdir(mount)
-  const killed = await startDaemon({ store, mount })
+  const killed = await startDaemon({ store, mount, args: ['--no-mount-holder'] })
   await killed.kill()
   const next = await startDaemon({ store, mount })
   t.equal(next.ready.mount, mount)

@@ -24,6 +24,7 @@ export interface Ready {
   hdfs: string | null
   webhdfs: string
   http: string
+  recovered: number
 }
 
 /** How a daemon is started. */

@@ -119,6 +119,7 @@ export class MemoryControl implements control.Control {
     return Promise.resolve({
       store: { liveBytes: 0, snapshotBytes: 0, segmentBytes: 0, pageBytes: 0, segments: 0 },
       host: { totalBytes: 0, freeBytes: 0, availableBytes: 0 },
+      health: { failure: null, full: false },
       path,
       content: { length: 0, files: this.files.size, directories: 1 },
     })

@@ -28,7 +28,7 @@ process.exit(statuses.every(status => status === 0) ? 0 : 1)
 function runNative() {
   const manifest = join(root, 'native', 'Cargo.toml')
   const cargoTest = ['test', '--manifest-path', manifest, '--no-fail-fast']
-  const ignored = long ? ['--', '--include-ignored'] : []
+  const ignored = long ? ['--', '--include-ignored', '--show-output'] : []
   const workspace = ['--workspace', '--exclude', 'lockstep-node']
   // Outside Node.js its symbols are not there to link with: they are looked up when called.
   const addon = ['-p', 'lockstep-node', '--features', 'napi/dyn-symbols']

@@ -9,6 +9,8 @@ import { LOG_LEVELS } from '../../daemon/log-levels.js'
 /** The options of `serve`, as commander gives them. */
 export interface ServeOptions {
   mount?: string | boolean
+  mountHolder: boolean
+  mountTimeout: number
   host: string
   hdfsPort: number
   dataPort: number
@@ -36,6 +38,13 @@ export function addServe(program: Command): void {
 export function addServeOptions(command: Command, level: string): Command {
   return command
     .option('--no-mount', 'mount nowhere')
+    .option('--no-mount-holder', 'let the mount die with the daemon, however it dies')
+    .option(
+      '--mount-timeout <seconds>',
+      'how long users of the mount wait for the next daemon',
+      parseSeconds,
+      600,
+    )
     .option('--host <address>', 'address to listen on', '127.0.0.1')
     .option('--hdfs-port <port>', 'port of hdfs:// (0 = any)', parsePort, 8020)
     .option('--data-port <port>', 'port of the HDFS data transfer (0 = any)', parsePort, 9866)
@@ -79,6 +88,7 @@ export async function serve(
   }
   if (mount.path !== undefined) {
     daemonOptions.mount = { path: resolve(mount.path), required: mount.required === true }
+    if (options.mountHolder) daemonOptions.mount.holdSeconds = options.mountTimeout
   }
   await runUntilSignal(
     () => Daemon.start(daemonOptions),
@@ -93,4 +103,10 @@ function parsePort(text: string): number {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : NaN
   if (Number.isInteger(port) && port <= 65535) return port
   throw new InvalidArgumentError('a port is a number from 0 to 65535.')
+}
+
+function parseSeconds(text: string): number {
+  const seconds = /^\d{1,7}$/.test(text) ? Number(text) : 0
+  if (seconds > 0) return seconds
+  throw new InvalidArgumentError('a number of seconds from 1 to 9999999.')
 }

@@ -17,7 +17,7 @@ export function addSpace(program: Command): void {
     })
 }
 
-function spaceText({ path, content, store, host }: SpaceEntry): string {
+function spaceText({ path, content, store, host, health }: SpaceEntry): string {
   const held = `${plural(content.files, 'file')} in ${plural(content.directories, 'directory', 'directories')}`
   const lines: [string, string][] = [
     [path, `${byteSize(content.length)} in ${held}`],
@@ -27,6 +27,9 @@ function spaceText({ path, content, store, host }: SpaceEntry): string {
     ['metadata', `${byteSize(store.pageBytes)} of pages`],
     ['disk', `${byteSize(host.availableBytes)} available of ${byteSize(host.totalBytes)}`],
   ]
+  if (health.full) lines.push(['full', 'the disk is full: only what frees space is accepted'])
+  if (health.failure !== null)
+    lines.push(['failed', `no changes until opened again: ${health.failure}`])
   const width = Math.max(...lines.map(([name]) => name.length)) + 2
   return lines.map(([name, text]) => name.padEnd(width) + text).join('\n')
 }

@@ -6,6 +6,7 @@ import type { Daemon } from '../../daemon/daemon.js'
 import { codeOf, guard } from '../../errors.js'
 import { NativeStore } from '../../native.js'
 import { DEFAULT_STORE } from '../context.js'
+import { hasStoreMount } from '../../posix/mount.js'
 import { addServeOptions, serve } from './serve.js'
 import type { ServeOptions } from './serve.js'
 
@@ -46,6 +47,8 @@ function initIfMissing(dir: string): void {
 }
 
 function makeMountPoint(path: string): string {
+  // One whose daemon is away would not answer.
+  if (hasStoreMount(resolve(path))) return path
   try {
     mkdirSync(path, { recursive: true })
   } catch (error) {

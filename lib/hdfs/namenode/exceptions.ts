@@ -62,6 +62,15 @@ export function safeMode(what: string): JavaException {
   )
 }
 
+/** No DataNode takes another block: the only one is full, or the client cannot use it. */
+export function noDatanode(path: string, excluded: 'no' | 1): JavaException {
+  return new JavaException(
+    'IO',
+    `File ${path} could only be written to 0 of the 1 minReplication nodes. ` +
+      `There are 1 datanode(s) running and ${excluded} node(s) are excluded in this operation.`,
+  )
+}
+
 /** HDFS with ACLs turned off. */
 export function aclsDisabled(): JavaException {
   return new JavaException(

@@ -81,9 +81,9 @@ export class Namespace {
     clearInterval(this.#sweeper)
   }
 
-  /** Whether changes are refused. */
+  /** Whether changes are refused: because somebody wants it so, or because the store failed. */
   get isSafe(): boolean {
-    return this.#isSafe
+    return this.#isSafe || this.store.health().failure !== null
   }
 
   /** Turns safe mode on or off; files that are being written may be finished. */

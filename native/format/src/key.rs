@@ -114,6 +114,7 @@ pub fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
 /// Keys of the catalog tree; the first byte says what a record is.
 pub mod catalog {
     use super::{Epoch, InodeId, SegmentId, ViewId};
+    use crate::limits::VIEW_COUNT_MAX;
 
     /// First byte of a volume record's key.
     pub const VOLUME: u8 = 1;
@@ -139,8 +140,8 @@ pub mod catalog {
 
     /// The view in the key of a volume or of a view.
     pub fn view_of(key: &[u8]) -> Option<ViewId> {
-        let view = key.get(1..)?.try_into().ok()?;
-        Some(ViewId(u32::from_be_bytes(view)))
+        let view = u32::from_be_bytes(key.get(1..)?.try_into().ok()?);
+        (view < VIEW_COUNT_MAX).then_some(ViewId(view))
     }
 
     /// The snapshots of one directory.

@@ -25,6 +25,7 @@ const SNAPSHOT: u8 = 3;
 const VOLUME: u8 = 4;
 const RENAME_SNAPSHOT: u8 = 5;
 const BYTES: u8 = 6;
+const SYNCED: u8 = 7;
 
 /// One change to the store's trees, or bytes of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +91,12 @@ pub enum Operation<'a> {
         offset: u64,
         /// At most [`CHUNK_BYTES_MAX`].
         bytes: &'a [u8],
+    },
+    /// All records below this number were durable when this one was written: if one of them is not
+    /// whole, something happened to it on the disk.
+    Synced {
+        /// The number.
+        upto: u64,
     },
 }
 
@@ -157,6 +164,9 @@ impl<'a> Operation<'a> {
                 encoder.u8(BYTES).varint(segment.0).varint(*offset);
                 encoder.blob(bytes);
             }
+            Self::Synced { upto } => {
+                encoder.u8(SYNCED).varint(*upto);
+            }
         }
     }
 
@@ -200,6 +210,9 @@ impl<'a> Operation<'a> {
                 offset: decoder.bounded("offset", SEGMENT_END_MAX)?,
                 bytes: decoder.blob("bytes", CHUNK_BYTES_MAX)?,
             }),
+            SYNCED => Ok(Self::Synced {
+                upto: decoder.varint()?,
+            }),
             _ => Err(decoder.invalid("operation")),
         }
     }
@@ -242,6 +255,14 @@ impl Header {
         digest.update(operations);
         operations.len() == self.length && digest.finalize() as u32 == self.crc
     }
+}
+
+/// The number in the header at the start of `bytes`; 0, which no record has, if they are too few.
+pub fn sequence_of(bytes: &[u8]) -> u64 {
+    bytes
+        .get(8..16)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u64::from_le_bytes)
 }
 
 /// A whole record.
@@ -320,6 +341,7 @@ mod tests {
                 offset: 4096,
                 bytes: b"file bytes",
             },
+            Operation::Synced { upto: 41 },
         ];
         let mut encoder = Encoder::new();
         for operation in &list {

@@ -11,8 +11,10 @@ use crate::caller::Callers;
 use crate::convert::{self, BLOCK_BYTES, TTL, attribute_ttl, entry_ttl, node, open_flags};
 use crate::directory::{Directories, Filling};
 use crate::error::Faults;
+use crate::file_requests::appends;
 use crate::flusher::Flusher;
 use crate::notify::{KernelCaches, this_thread_serves_requests};
+use crate::resent::{is_resent, or_gone};
 use fuser::{
     AccessFlags, BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
     InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
@@ -20,14 +22,15 @@ use fuser::{
     ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use lockstep_vfs::{
-    self as vfs, Attributes, HandleId, RenameMode, SeekTarget, SetAttributes, Vfs, VfsError,
-    XattrMode,
+    self as vfs, Attributes, FileKind, HandleId, RenameMode, SeekTarget, SetAttributes, Vfs,
+    VfsError, XattrMode,
 };
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
+use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
@@ -40,6 +43,11 @@ pub(crate) const REQUEST_BYTES_MAX: u32 = 1 << 20;
 const BACKGROUND_MAX: u16 = 64;
 /// Longest list of attribute names (`XATTR_LIST_MAX`).
 const XATTR_LIST_BYTES_MAX: usize = 65_536;
+
+/// Pages stay when a file is opened: whoever changes it has them forgotten. And closing it waits
+/// for nothing, as on any disk; closing would else wait for the daemon, in every process that a user
+/// of the mount starts, and one of these may be the next daemon.
+const OPENED: FopenFlags = FopenFlags::FOPEN_KEEP_CACHE.union(FopenFlags::FOPEN_NOFLUSH);
 
 thread_local! {
     /// What a read is answered from; as large as the largest read of this thread.
@@ -62,6 +70,10 @@ pub(crate) struct Adapter {
     /// For each handle that was opened to append: one of the same file that does not. Pages that
     /// were changed through a mapping come back over any handle and belong where they are.
     pub(crate) in_place: RwLock<FxHashMap<HandleId, HandleId>>,
+    /// How often the mount was taken over: part of every handle's number.
+    pub(crate) life: u16,
+    /// Files that an earlier daemon opened and this one opened again, by the kernel's number.
+    pub(crate) restored: RwLock<FxHashMap<u64, HandleId>>,
 }
 
 impl Adapter {
@@ -71,6 +83,8 @@ impl Adapter {
         faults: Arc<Faults>,
         caches: CachesSlot,
         request_threads: usize,
+        life: u16,
+        directories: Directories,
     ) -> Self {
         let flusher = {
             let (vfs, faults) = (Arc::clone(&vfs), Arc::clone(&faults));
@@ -84,10 +98,12 @@ impl Adapter {
             callers: Callers::new(origin),
             faults,
             caches,
-            directories: Directories::default(),
+            directories,
             flusher,
             written_back: Arc::default(),
             in_place: RwLock::default(),
+            life,
+            restored: RwLock::default(),
         }
     }
 
@@ -183,7 +199,18 @@ fn request_capabilities(config: &mut KernelConfig) {
     }
 }
 
-impl Filesystem for Adapter {
+/// What a session serves: each thread's session has its share.
+pub(crate) struct Server(pub(crate) Arc<Adapter>);
+
+impl Deref for Server {
+    type Target = Adapter;
+
+    fn deref(&self) -> &Adapter {
+        &self.0
+    }
+}
+
+impl Filesystem for Server {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
         request_capabilities(config);
         let refused = |_| io::Error::from_raw_os_error(libc::EINVAL);
@@ -195,6 +222,10 @@ impl Filesystem for Adapter {
             .set_max_background(BACKGROUND_MAX)
             .map_err(|_| refused(0))?;
         Ok(())
+    }
+
+    fn forget(&self, _: &Request, ino: INodeNo, _: u64) {
+        self.vfs.forgotten(node(ino));
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
@@ -245,7 +276,8 @@ impl Filesystem for Adapter {
         };
         let changed = self.answer("setattr", ino, || {
             let caller = self.callers.of(request, 0);
-            let handle = handle.map(|handle| HandleId(handle.0));
+            let handle = handle.map(|handle| self.file(node(ino), handle));
+            let handle = handle.transpose()?;
             self.set_attributes(&caller, node(ino), &change, handle)
         });
         match changed {
@@ -282,9 +314,11 @@ impl Filesystem for Adapter {
         self.entry("mknod", parent, name, reply, || {
             let caller = self.callers.of(request, umask);
             let kind = convert::node_kind(mode).ok_or(vfs::Errno::Invalid)?;
-            let name = name.as_bytes();
-            self.vfs
-                .make_node(&caller, node(parent), name, kind, mode & 0o7777, rdev)
+            let (parent, name) = (node(parent), name.as_bytes());
+            let outcome = self
+                .vfs
+                .make_node(&caller, parent, name, kind, mode & 0o7777, rdev);
+            self.or_made(request, outcome, parent, name, |there| there.kind == kind)
         });
     }
 
@@ -299,23 +333,32 @@ impl Filesystem for Adapter {
     ) {
         self.entry("mkdir", parent, name, reply, || {
             let caller = self.callers.of(request, umask);
-            self.vfs
-                .make_directory(&caller, node(parent), name.as_bytes(), mode & 0o7777)
+            let (parent, name) = (node(parent), name.as_bytes());
+            let outcome = self
+                .vfs
+                .make_directory(&caller, parent, name, mode & 0o7777);
+            let is_it = |there: &Attributes| there.kind == FileKind::Directory;
+            self.or_made(request, outcome, parent, name, is_it)
         });
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         self.empty("unlink", parent, reply, || {
-            self.vfs
-                .unlink(&self.callers.of(request, 0), node(parent), name.as_bytes())
+            let caller = self.callers.of(request, 0);
+            or_gone(
+                request,
+                self.vfs.unlink(&caller, node(parent), name.as_bytes()),
+            )
         });
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         self.empty("rmdir", parent, reply, || {
             let caller = self.callers.of(request, 0);
-            self.vfs
-                .remove_directory(&caller, node(parent), name.as_bytes())
+            let removed = self
+                .vfs
+                .remove_directory(&caller, node(parent), name.as_bytes());
+            or_gone(request, removed)
         });
     }
 
@@ -329,9 +372,13 @@ impl Filesystem for Adapter {
     ) {
         self.entry("symlink", parent, name, reply, || {
             let caller = self.callers.of(request, 0);
+            let (parent, name) = (node(parent), name.as_bytes());
             let target = target.as_os_str().as_bytes();
-            self.vfs
-                .symlink(&caller, node(parent), name.as_bytes(), target)
+            let made = self.vfs.symlink(&caller, parent, name, target);
+            self.or_made(request, made, parent, name, |there| {
+                let there = self.vfs.read_link(&caller, there.node);
+                there.is_ok_and(|there| there == target)
+            })
         });
     }
 
@@ -353,15 +400,12 @@ impl Filesystem for Adapter {
                 _ => return Err(vfs::Errno::Invalid.into()),
             };
             let caller = self.callers.of(request, 0);
-            let (name, new_name) = (name.as_bytes(), new_name.as_bytes());
-            self.vfs.rename(
-                &caller,
-                node(parent),
-                name,
-                node(new_parent),
-                new_name,
-                mode,
-            )
+            let from = (node(parent), name.as_bytes());
+            let to = (node(new_parent), new_name.as_bytes());
+            if is_resent(request) {
+                return self.rename_again(&caller, from, to, mode);
+            }
+            self.vfs.rename(&caller, from.0, from.1, to.0, to.1, mode)
         });
     }
 
@@ -375,8 +419,9 @@ impl Filesystem for Adapter {
     ) {
         self.entry("link", new_parent, new_name, reply, || {
             let caller = self.callers.of(request, 0);
-            self.vfs
-                .link(&caller, node(ino), node(new_parent), new_name.as_bytes())
+            let (parent, name) = (node(new_parent), new_name.as_bytes());
+            let made = self.vfs.link(&caller, node(ino), parent, name);
+            self.or_made(request, made, parent, name, |there| there.node == node(ino))
         });
     }
 
@@ -387,8 +432,7 @@ impl Filesystem for Adapter {
             self.opened(node(ino), handle, flags.0)
         });
         match opened {
-            // Pages stay: whoever changes the file has them forgotten.
-            Ok(handle) => reply.opened(FileHandle(handle.0), FopenFlags::FOPEN_KEEP_CACHE),
+            Ok(handle) => reply.opened(self.number_of(handle, flags.0), OPENED),
             Err(errno) => reply.error(errno),
         }
     }
@@ -406,9 +450,11 @@ impl Filesystem for Adapter {
         let created = self.answer("create", parent, || {
             let caller = self.callers.of(request, umask);
             let (parent, name, wanted) = (node(parent), name.as_bytes(), open_flags(flags));
+            let created = self
+                .vfs
+                .create_file(&caller, parent, name, mode & 0o7777, wanted);
             let (attributes, handle) =
-                self.vfs
-                    .create_file(&caller, parent, name, mode & 0o7777, wanted)?;
+                self.or_created(request, created, &caller, (parent, name), wanted)?;
             let handle = self.opened(attributes.node, handle, flags)?;
             Ok((attributes, handle))
         });
@@ -417,8 +463,8 @@ impl Filesystem for Adapter {
                 &TTL,
                 &convert::attributes(&attributes),
                 Generation(0),
-                FileHandle(handle.0),
-                FopenFlags::FOPEN_KEEP_CACHE,
+                self.number_of(handle, flags),
+                OPENED,
             ),
             Err(errno) => reply.error(errno),
         }
@@ -442,7 +488,7 @@ impl Filesystem for Adapter {
             }
             let room = &mut buffer[..size];
             let read = self.answer("read", ino, || {
-                self.vfs.read(HandleId(handle.0), offset, room)
+                self.vfs.read(self.file(node(ino), handle)?, offset, room)
             });
             match read {
                 Ok(count) => reply.data(&buffer[..count.min(size)]),
@@ -453,7 +499,7 @@ impl Filesystem for Adapter {
 
     fn write(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -464,7 +510,12 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let written = self.answer("write", ino, || {
-            self.write_file(node(ino), HandleId(handle.0), offset, data, how, flags)
+            let file = self.file(node(ino), handle)?;
+            let appends = appends(how, flags);
+            if is_resent(request) && appends && self.is_appended(node(ino), offset, data)? {
+                return Ok(());
+            }
+            self.write_file(node(ino), file, offset, data, how, flags)
         });
         match written {
             Ok(()) => reply.written(data.len() as u32),
@@ -487,9 +538,7 @@ impl Filesystem for Adapter {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        self.empty("release", ino, reply, || {
-            self.release_handle(HandleId(handle.0))
-        });
+        self.empty("release", ino, reply, || self.release_number(handle));
     }
 
     fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
@@ -587,8 +636,13 @@ impl Filesystem for Adapter {
                 _ => return Err(vfs::Errno::Invalid.into()),
             };
             let caller = self.callers.of(request, 0);
-            self.vfs
-                .set_xattr(&caller, node(ino), name.as_bytes(), value, mode)
+            let (of, name) = (node(ino), name.as_bytes());
+            match self.vfs.set_xattr(&caller, of, name, value, mode) {
+                Err(VfsError::Errno(vfs::Errno::Exists)) if is_resent(request) => self
+                    .vfs
+                    .set_xattr(&caller, of, name, value, XattrMode::Replace),
+                set => set,
+            }
         });
     }
 
@@ -605,7 +659,7 @@ impl Filesystem for Adapter {
                 .get_xattr(&self.callers.of(request, 0), node(ino), name.as_bytes())
         });
         match value {
-            Ok(value) => Self::xattr(reply, &value, room),
+            Ok(value) => Adapter::xattr(reply, &value, room),
             Err(errno) => reply.error(errno),
         }
     }
@@ -625,7 +679,7 @@ impl Filesystem for Adapter {
                 if list.len() > XATTR_LIST_BYTES_MAX {
                     reply.error(Errno::E2BIG);
                 } else {
-                    Self::xattr(reply, &list, room);
+                    Adapter::xattr(reply, &list, room);
                 }
             }
             Err(errno) => reply.error(errno),
@@ -634,8 +688,11 @@ impl Filesystem for Adapter {
 
     fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         self.empty("removexattr", ino, reply, || {
-            self.vfs
-                .remove_xattr(&self.callers.of(request, 0), node(ino), name.as_bytes())
+            let caller = self.callers.of(request, 0);
+            or_gone(
+                request,
+                self.vfs.remove_xattr(&caller, node(ino), name.as_bytes()),
+            )
         });
     }
 
@@ -658,7 +715,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         self.empty("fallocate", ino, reply, || {
-            self.allocate(HandleId(handle.0), offset, length, mode)
+            self.allocate(self.file(node(ino), handle)?, offset, length, mode)
         });
     }
 
@@ -678,7 +735,8 @@ impl Filesystem for Adapter {
                 _ => return Err(vfs::Errno::Invalid.into()),
             };
             let from = u64::try_from(offset).map_err(|_| vfs::Errno::NoDevice)?;
-            let at = self.vfs.seek(HandleId(handle.0), from, target)?;
+            let file = self.file(node(ino), handle)?;
+            let at = self.vfs.seek(file, from, target)?;
             Ok(i64::try_from(at).map_err(|_| vfs::Errno::TooLarge)?)
         });
         match found {

@@ -8,7 +8,7 @@
 
 use crate::MountOptions;
 use crate::error::MountError;
-use crate::mount_table::{self, FILE_SYSTEM};
+use lockstep_holder::mount_table::{self, FILE_SYSTEM};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
@@ -275,6 +275,13 @@ fn detach_by_helper(point: &Path) -> io::Result<Detached> {
         }
     }
     Err(Errno::PERM.into())
+}
+
+/// Takes away a mount that could not be served, by whichever way is allowed.
+pub(crate) fn remove(point: &Path, device: (u32, u32)) {
+    mount_table::take_away(point, device);
+    // What is told is why it could not be served.
+    let _ = detach(point, device, &AtomicU64::new(0));
 }
 
 /// Removes a mount whose server died.

@@ -3,9 +3,13 @@
 //! Invariants:
 //! - An offset is given out once per handle and stands for "after this name" for ever: reading on
 //!   from it gives the names that follow, whatever was made or removed meanwhile.
+//! - Handles of an earlier daemon's life are known by their number, and go on with the positions
+//!   that it wrote down.
 //! - A handle remembers the last [`RECENT_MAX`] offsets exactly and every [`MARK_EVERY`]th before
 //!   them, so its memory does not grow with the directory.
 
+use crate::handle_number;
+use crate::recall::Recall;
 use fuser::{FileAttr, FileType, Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus};
 use lockstep_vfs::NodeId;
 use parking_lot::Mutex;
@@ -26,34 +30,77 @@ pub(crate) const AFTER_SELF: u64 = 1;
 pub(crate) const AFTER_PARENT: u64 = 2;
 
 /// Open directories by number.
-#[derive(Default)]
 pub(crate) struct Directories {
+    life: u16,
     next: AtomicU64,
     open: Mutex<FxHashMap<u64, Arc<Directory>>>,
+    /// Where a mount can outlive the daemon.
+    recall: Option<Recall>,
+    /// What earlier daemons wrote down.
+    recalled: Mutex<FxHashMap<u64, Positions>>,
 }
 
 impl Directories {
+    pub(crate) fn new(life: u16, notes: Option<(Recall, FxHashMap<u64, Positions>)>) -> Self {
+        let (recall, recalled) = notes.map_or_else(Default::default, |(recall, recalled)| {
+            (Some(recall), recalled)
+        });
+        Self {
+            life,
+            next: AtomicU64::new(0),
+            open: Mutex::default(),
+            recall,
+            recalled: Mutex::new(recalled),
+        }
+    }
+
     pub(crate) fn open(&self, node: NodeId) -> u64 {
-        let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
-        let directory = Directory {
-            node,
-            positions: Mutex::default(),
-        };
-        self.open.lock().insert(id, Arc::new(directory));
+        let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
+        let id = handle_number::of(self.life, 0, number);
+        self.insert(id, node, Positions::default());
         id
     }
 
-    pub(crate) fn get(&self, id: u64) -> Option<Arc<Directory>> {
-        self.open.lock().get(&id).cloned()
+    fn insert(&self, id: u64, node: NodeId, positions: Positions) -> Arc<Directory> {
+        let positions = Mutex::new(positions);
+        let directory = Arc::new(Directory {
+            id,
+            node,
+            positions,
+        });
+        Arc::clone(self.open.lock().entry(id).or_insert(directory))
+    }
+
+    /// The directory `node` that was opened as `id`, in this life or before.
+    pub(crate) fn get(&self, id: u64, node: NodeId) -> Option<Arc<Directory>> {
+        if let Some(directory) = self.open.lock().get(&id) {
+            return Some(Arc::clone(directory));
+        }
+        if handle_number::life(id) == self.life {
+            return None;
+        }
+        let positions = self.recalled.lock().remove(&id).unwrap_or_default();
+        Some(self.insert(id, node, positions))
+    }
+
+    /// Writes down where the reader of a directory may go on, before it is told.
+    pub(crate) fn note(&self, directory: &Directory) {
+        if let Some(recall) = &self.recall {
+            // What could not be written down matters only if this daemon dies now: its reader then
+            // begins again.
+            let _ = recall.note(directory.id, &mut directory.positions.lock());
+        }
     }
 
     pub(crate) fn close(&self, id: u64) {
         self.open.lock().remove(&id);
+        self.recalled.lock().remove(&id);
     }
 }
 
 /// One open directory.
 pub(crate) struct Directory {
+    id: u64,
     pub(crate) node: NodeId,
     /// Held while a piece is read: two readers of one handle share its position anyway.
     pub(crate) positions: Mutex<Positions>,
@@ -67,6 +114,8 @@ pub(crate) struct Positions {
     recent: VecDeque<(Box<[u8]>, bool)>,
     /// No name stands for the start of the directory.
     marks: Vec<(u64, Box<[u8]>)>,
+    /// Offsets below were written down.
+    noted: u64,
 }
 
 impl Default for Positions {
@@ -75,6 +124,7 @@ impl Default for Positions {
             first: AFTER_PARENT + 1,
             recent: VecDeque::new(),
             marks: Vec::new(),
+            noted: AFTER_PARENT + 1,
         }
     }
 }
@@ -112,6 +162,27 @@ impl Positions {
             }
             self.first += 1;
         }
+    }
+
+    /// The offsets that were given out and not yet written down, with name and start.
+    pub(crate) fn take_unnoted(&mut self) -> impl Iterator<Item = (u64, &[u8], bool)> {
+        let from = self.noted.max(self.first);
+        self.noted = self.next();
+        let skip = (from - self.first) as usize;
+        let unnoted = self.recent.iter().skip(skip).zip(from..);
+        unnoted.map(|((name, starts), offset)| (offset, &**name, *starts))
+    }
+
+    /// Takes up what was written down. After a gap only what follows it counts.
+    pub(crate) fn recall(&mut self, offset: u64, name: &[u8], starts: bool) {
+        if offset != self.next() {
+            *self = Self {
+                first: offset.min(u64::MAX / 2),
+                ..Self::default()
+            };
+        }
+        self.push(name, starts);
+        self.noted = self.next();
     }
 
     fn mark(&mut self, name: Box<[u8]>) {
@@ -324,10 +395,13 @@ mod tests {
 
     #[test]
     fn handles_are_forgotten_when_closed() {
-        let directories = Directories::default();
+        let directories = Directories::new(1, None);
         let id = directories.open(NodeId::ROOT);
-        assert!(directories.get(id).is_some());
+        assert!(directories.get(id, NodeId::ROOT).is_some());
         directories.close(id);
-        assert!(directories.get(id).is_none());
+        assert!(directories.get(id, NodeId::ROOT).is_none());
+        // One of an earlier life is opened again.
+        let later = Directories::new(2, None);
+        assert!(later.get(id, NodeId::ROOT).is_some());
     }
 }

@@ -21,9 +21,11 @@ impl Adapter {
         let filled = self.answer("readdir", ino, || {
             let directory = self
                 .directories
-                .get(handle.0)
+                .get(handle.0, convert::node(ino))
                 .ok_or(vfs::Errno::BadHandle)?;
-            self.fill(&directory, offset, &mut filling)
+            self.fill(&directory, offset, &mut filling)?;
+            self.directories.note(&directory);
+            Ok(())
         });
         match filled {
             Ok(()) => filling.ok(),

@@ -8,11 +8,54 @@
 
 use crate::adapter::Adapter;
 use crate::convert::{OPEN_FOR_EXECUTION, open_flags};
-use fuser::{AccessFlags, OpenFlags, WriteFlags};
+use crate::handle_number;
+use fuser::{AccessFlags, FileHandle, OpenFlags, WriteFlags};
 use lockstep_vfs::{self as vfs, Attributes, Caller, HandleId, NodeId, SetAttributes, VfsError};
 use std::sync::atomic::Ordering;
 
+/// Whether bytes go to the end of the file; pages that come back from a mapping never do.
+pub(crate) fn appends(how: WriteFlags, flags: OpenFlags) -> bool {
+    flags.0 & libc::O_APPEND != 0 && !how.contains(WriteFlags::FUSE_WRITE_CACHE)
+}
+
 impl Adapter {
+    /// The kernel's number for a file that was opened with `flags`.
+    pub(crate) fn number_of(&self, handle: HandleId, flags: i32) -> FileHandle {
+        let flags = handle_number::pack(flags);
+        FileHandle(handle_number::of(self.life, flags, handle.0))
+    }
+
+    /// The open file that the kernel speaks of. One that an earlier daemon opened is opened again
+    /// as it was; whether it may be was decided then.
+    pub(crate) fn file(&self, of: NodeId, number: FileHandle) -> Result<HandleId, VfsError> {
+        let FileHandle(number) = number;
+        if handle_number::life(number) == self.life {
+            return Ok(HandleId(handle_number::number(number)));
+        }
+        if let Some(handle) = self.restored.read().get(&number) {
+            return Ok(*handle);
+        }
+        let flags = handle_number::unpack(handle_number::flags(number));
+        let caller = self.callers.superuser();
+        let opened = self.vfs.open_file(&caller, of, open_flags(flags))?;
+        let opened = self.opened(of, opened, flags)?;
+        let known = *self.restored.write().entry(number).or_insert(opened);
+        if known != opened {
+            self.release_handle(opened)?;
+        }
+        Ok(known)
+    }
+
+    /// Closes a file, in whichever life it was opened.
+    pub(crate) fn release_number(&self, number: FileHandle) -> Result<(), VfsError> {
+        let FileHandle(number) = number;
+        if handle_number::life(number) == self.life {
+            return self.release_handle(HandleId(handle_number::number(number)));
+        }
+        let restored = self.restored.write().remove(&number);
+        restored.map_or(Ok(()), |handle| self.release_handle(handle))
+    }
+
     /// A file that is executed needs no permission to be read, but to be executed.
     pub(crate) fn open_file(
         &self,
@@ -87,7 +130,7 @@ impl Adapter {
         how: WriteFlags,
         flags: OpenFlags,
     ) -> Result<(), VfsError> {
-        let appends = flags.0 & libc::O_APPEND != 0 && !how.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let appends = appends(how, flags);
         let used = if appends {
             handle
         } else {

@@ -15,6 +15,7 @@
 
 mod adapter;
 mod caller;
+mod connection;
 mod convert;
 mod device;
 mod directory;
@@ -22,10 +23,14 @@ mod directory_requests;
 mod error;
 mod file_requests;
 mod flusher;
-mod inode_refresh;
-mod mount_table;
+mod handle_number;
+mod handshake;
+mod killed;
 mod notify;
+mod recall;
+mod resent;
 mod session;
 
 pub use error::{Fault, FaultHook, MountError};
-pub use session::{Mount, MountEnd, MountOptions, THREADS_DEFAULT, mount};
+pub use killed::free_killed;
+pub use session::{HolderOptions, Mount, MountEnd, MountOptions, THREADS_DEFAULT, mount};

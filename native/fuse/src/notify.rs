@@ -7,15 +7,12 @@
 //! - Every other thread returns only when the kernel has forgotten the old state.
 //! - A waiting list is bounded; a mount that cannot keep up is reported, not grown.
 
-use crate::convert::ino;
 use crate::error::Faults;
-use crate::inode_refresh;
-use fuser::Notifier;
-use lockstep_vfs::{Event, NodeId, Observer};
+use lockstep_holder::{Holder, Notice, deliver};
+use lockstep_vfs::{Event, NodeId, Observer, Strangers};
 use std::cell::Cell;
-use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,7 +31,8 @@ pub(crate) fn this_thread_serves_requests() {
 
 /// The kernel's caches of one mount.
 pub(crate) struct KernelCaches {
-    notifier: Notifier,
+    device: OwnedFd,
+    holder: Option<Arc<Holder>>,
     point: PathBuf,
     faults: Arc<Faults>,
     can_refresh: AtomicBool,
@@ -45,13 +43,15 @@ impl KernelCaches {
     /// Starts the thread that tells what request threads may not tell themselves. It ends with
     /// the returned value.
     pub(crate) fn new(
-        notifier: Notifier,
+        device: OwnedFd,
+        holder: Option<Arc<Holder>>,
         point: PathBuf,
         faults: Arc<Faults>,
     ) -> io::Result<Arc<Self>> {
         let (queue, waiting) = sync_channel(QUEUE_LENGTH);
         let caches = Arc::new(Self {
-            notifier,
+            device,
+            holder,
             point,
             faults,
             can_refresh: AtomicBool::new(true),
@@ -73,8 +73,11 @@ impl KernelCaches {
     /// Has the attributes of `node` forgotten. Safe on a thread that serves a request for that
     /// very node: it takes no lock of the kernel.
     pub(crate) fn forget_attributes(&self, node: NodeId) {
-        let told = self.notifier.inval_inode(ino(node), -1, 0);
-        self.check("forget attributes", node.0, told);
+        self.tell(&[Event::Inode {
+            node,
+            offset: 0,
+            length: 0,
+        }]);
     }
 
     /// Has the bytes from `offset` on forgotten, soon: by the mount's own thread.
@@ -97,62 +100,109 @@ impl KernelCaches {
         }
     }
 
-    fn tell(&self, events: &[Event]) {
+    /// Returns once the kernel has been told.
+    pub(crate) fn tell(&self, events: &[Event]) {
+        let mut notices = Vec::with_capacity(events.len());
         for (index, event) in events.iter().enumerate() {
             // One operation often touches a directory or a file several times in a row.
-            if events[index.saturating_sub(8)..index].contains(event) {
-                continue;
+            if !events[index.saturating_sub(8)..index].contains(event) {
+                self.add_notices(event, &mut notices);
             }
-            match event {
-                Event::Entry { parent, name } => {
-                    let told = self
-                        .notifier
-                        .inval_entry(ino(*parent), OsStr::from_bytes(name));
-                    self.check("forget entry", parent.0, told);
+        }
+        for (notice, errno) in notices.iter().zip(self.deliver(&notices)) {
+            self.check(notice, errno);
+        }
+    }
+
+    fn add_notices(&self, event: &Event, notices: &mut Vec<Notice>) {
+        match event {
+            Event::Entry { parent, name } => notices.push(Notice::Entry {
+                parent: parent.0,
+                name: name.clone(),
+            }),
+            Event::Inode {
+                node, length: 0, ..
+            } => notices.push(attributes_of(*node)),
+            Event::Inode {
+                node,
+                offset,
+                length,
+            } => {
+                notices.push(Notice::Inode {
+                    node: node.0,
+                    offset: i64::try_from(*offset).unwrap_or(i64::MAX),
+                    // To the kernel no length means: to the end.
+                    length: i64::try_from(*length).unwrap_or(0),
+                });
+                if self.can_refresh.load(Ordering::Relaxed) {
+                    notices.push(Notice::Refresh { node: node.0 });
                 }
-                Event::Inode {
-                    node, length: 0, ..
-                } => self.forget_attributes(*node),
-                Event::Inode {
-                    node,
-                    offset,
-                    length,
-                } => self.forget_bytes(*node, *offset, *length),
             }
         }
     }
 
-    fn forget_bytes(&self, changed: NodeId, offset: u64, length: u64) {
-        let from = i64::try_from(offset).unwrap_or(i64::MAX);
-        // To the kernel no length means: to the end.
-        let length = i64::try_from(length).unwrap_or(0);
-        let told = self.notifier.inval_inode(ino(changed), from, length);
-        self.check("forget bytes", changed.0, told);
-        if self.can_refresh.load(Ordering::Relaxed)
-            && !inode_refresh::refresh(&self.point, changed.0)
+    /// Through the holder, where there is one: whatever the kernel then waits for, this process
+    /// can die at once.
+    fn deliver(&self, notices: &[Notice]) -> Vec<i32> {
+        if let Some(holder) = &self.holder
+            && let Ok(told) = holder.tell(notices)
         {
-            self.can_refresh.store(false, Ordering::Relaxed);
+            return told;
         }
+        let told = notices
+            .iter()
+            .map(|notice| deliver(&self.device, &self.point, notice));
+        told.collect()
     }
 
-    fn check(&self, what: &'static str, of: u64, told: io::Result<()>) {
-        let Err(error) = told else { return };
-        match error.raw_os_error() {
-            // The mount went away, and its caches with it; or a name that no lookup could have
-            // asked for.
-            Some(
-                libc::ENODEV
-                | libc::ENOTCONN
-                | libc::EBADF
-                | libc::EPERM
-                | libc::EINVAL
-                | libc::ENAMETOOLONG
-                | libc::ENOTDIR,
-            ) => {}
-            _ => self
-                .faults
-                .tell(what, of, "ERR_LOCKSTEP_NOTIFY", error.to_string()),
+    fn check(&self, notice: &Notice, errno: i32) {
+        let of = match notice {
+            Notice::Entry { parent, .. } => *parent,
+            Notice::Inode { node, .. } => *node,
+            Notice::Refresh { .. } => {
+                if errno == libc::EPERM {
+                    self.can_refresh.store(false, Ordering::Relaxed);
+                }
+                return;
+            }
+            Notice::Resend => return,
+        };
+        match errno {
+            // What is not cached, or not any more; the mount went away, and its caches with it; or a
+            // name that no lookup could have asked for.
+            0
+            | libc::ENOENT
+            | libc::ENODEV
+            | libc::ENOTCONN
+            | libc::EBADF
+            | libc::EPERM
+            | libc::EINVAL
+            | libc::ENAMETOOLONG
+            | libc::ENOTDIR => {}
+            errno => {
+                let message = io::Error::from_raw_os_error(errno).to_string();
+                self.faults
+                    .tell("invalidate", of, "ERR_LOCKSTEP_NOTIFY", message);
+            }
         }
+    }
+}
+
+fn attributes_of(node: NodeId) -> Notice {
+    Notice::Inode {
+        node: node.0,
+        offset: -1,
+        length: 0,
+    }
+}
+
+impl Strangers for KernelCaches {
+    /// The kernel knows each node that somebody has open; it is asked by having it forget what it
+    /// can ask for again.
+    fn may_hold(&self, node: NodeId) -> bool {
+        self.deliver(&[attributes_of(node)])
+            .first()
+            .is_none_or(|errno| *errno != libc::ENOENT)
     }
 }
 

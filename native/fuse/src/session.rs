@@ -6,12 +6,15 @@
 //! - A mount ends once, whoever ends it: [`Mount::unmount`], dropping it, or `umount` outside; all
 //!   who wait for the end hear of it.
 
-use crate::adapter::{Adapter, CachesSlot, REQUEST_BYTES_MAX};
-use crate::device::{self, Attached};
+use crate::adapter::{Adapter, CachesSlot, REQUEST_BYTES_MAX, Server};
+use crate::connection::Connection;
+use crate::device;
+use crate::directory::Directories;
 use crate::error::{FaultHook, Faults, MountError};
-use crate::mount_table;
+use crate::handshake;
 use crate::notify::KernelCaches;
-use fuser::{Config, Session, SessionACL};
+use fuser::{Session, SessionACL};
+use lockstep_holder::{Notice, deliver, mount_table};
 use lockstep_vfs::Vfs;
 use parking_lot::{Condvar, Mutex};
 use std::io;
@@ -41,8 +44,21 @@ pub struct MountOptions {
     pub source: String,
     /// Threads that answer requests, 1 to 64.
     pub threads: usize,
+    /// Keeps the mount while no daemon serves it; none: the mount ends with this process.
+    pub holder: Option<HolderOptions>,
     /// Hears of requests that failed because the engine did; standard error if there is none.
     pub faults: Option<FaultHook>,
+}
+
+/// Who keeps a mount while no daemon serves it.
+#[derive(Clone, Debug)]
+pub struct HolderOptions {
+    /// The program `lockstep-holder`.
+    pub program: PathBuf,
+    /// The directory of the store, where it is found by the next daemon.
+    pub directory: PathBuf,
+    /// How long it waits for a daemon before it takes the mount away.
+    pub timeout_seconds: u32,
 }
 
 impl Default for MountOptions {
@@ -52,52 +68,31 @@ impl Default for MountOptions {
             read_only: false,
             source: "lockstep".to_owned(),
             threads: THREADS_DEFAULT,
+            holder: None,
             faults: None,
         }
     }
 }
 
-/// Mounts a store on the empty directory `path` and serves it until the mount ends.
+/// Mounts a store on the empty directory `path` and serves it until the mount ends. With a holder,
+/// a mount of the store that outlived its daemon is served on.
 ///
 /// A dead mount of a store that is still there (its server was killed) is removed first.
 ///
 /// # Errors
-/// [`MountError`]; nothing is left mounted.
+/// [`MountError`]; nothing is left mounted, but for what could not be taken over.
 #[allow(clippy::needless_pass_by_value)] // The mount keeps the store alive: it takes a share.
 pub fn mount(vfs: Arc<Vfs>, path: &Path, options: &MountOptions) -> Result<Mount, MountError> {
     check(options)?;
-    let point = prepare(path)?;
-    let attached = device::attach(&point, options)?;
-    let device = match mount_table::at(&point) {
-        Ok(Some(entry)) => entry.device(),
-        Ok(None) => {
-            return Err(MountError::Io {
-                path: point,
-                source: gone(),
-            });
+    let connection = Connection::open(&vfs, path, options)?;
+    let (point, device) = (connection.point.clone(), connection.device);
+    serve(&vfs, connection, options).map_err(|source| {
+        device::remove(&point, device);
+        MountError::Io {
+            path: point,
+            source,
         }
-        Err(source) => {
-            return Err(MountError::Io {
-                path: point,
-                source,
-            });
-        }
-    };
-    match serve(&vfs, point.clone(), device, attached, options) {
-        Ok(mount) => Ok(mount),
-        Err(source) => {
-            // The first error is the one to report.
-            let _ = device::detach(&point, device, &AtomicU64::new(0));
-            Err(MountError::Io {
-                path: point,
-                source,
-            })
-        }
-    }
-}
-
-fn gone() -> io::Error {
-    io::Error::from_raw_os_error(libc::ENOENT)
+    })
 }
 
 fn check(options: &MountOptions) -> Result<(), MountError> {
@@ -118,7 +113,7 @@ fn check(options: &MountOptions) -> Result<(), MountError> {
 }
 
 /// The place to mount on: an empty directory with nothing mounted on it.
-fn prepare(path: &Path) -> Result<PathBuf, MountError> {
+pub(crate) fn prepare(path: &Path) -> Result<PathBuf, MountError> {
     let point = mount_table::canonical(path).map_err(|error| unusable(path, error))?;
     let failed = |source| MountError::Io {
         path: point.clone(),
@@ -129,7 +124,7 @@ fn prepare(path: &Path) -> Result<PathBuf, MountError> {
         let Some(entry) = mount_table::at(&point).map_err(failed)? else {
             break;
         };
-        let dead = is_dead(&point, &entry);
+        let dead = is_dead_soon(&point, &entry).unwrap_or(false);
         if !dead {
             let reason = "something is mounted there: unmount it or choose another directory";
             return Err(MountError::Busy {
@@ -159,6 +154,19 @@ fn prepare(path: &Path) -> Result<PathBuf, MountError> {
         });
     }
     Ok(point)
+}
+
+/// Whether nobody serves the mount any more; `None` if it does not say, waiting for its daemon.
+pub(crate) fn is_dead_soon(point: &Path, entry: &mount_table::MountEntry) -> Option<bool> {
+    let (point, entry) = (point.to_path_buf(), entry.clone());
+    let (tell, told) = std::sync::mpsc::channel();
+    let look = move || {
+        // Nobody waits any more if this took too long.
+        let _ = tell.send(is_dead(&point, &entry));
+    };
+    let thread = std::thread::Builder::new().name("lockstep-look".to_owned());
+    thread.spawn(look).ok()?;
+    told.recv_timeout(END_TIMEOUT).ok()
 }
 
 /// Whether nobody serves the mount any more. The attributes of a dead mount of ours may still be
@@ -192,62 +200,108 @@ fn unusable(path: &Path, error: io::Error) -> MountError {
     }
 }
 
-fn serve(
-    vfs: &Arc<Vfs>,
-    point: PathBuf,
-    device: (u32, u32),
-    attached: Attached,
-    options: &MountOptions,
-) -> io::Result<Mount> {
+fn serve(vfs: &Arc<Vfs>, mut connection: Connection, options: &MountOptions) -> io::Result<Mount> {
     let origin = NEXT_ORIGIN.fetch_add(1, Ordering::Relaxed);
     let store = Arc::clone(vfs);
     let broken = Box::new(move || store.fail_stop("a request of the mount panicked"));
     let faults = Arc::new(Faults::new(options.faults.clone(), broken));
     let slot: CachesSlot = Arc::new(OnceLock::new());
-    let adapter = Adapter::new(
+    let adapter = Arc::new(Adapter::new(
         Arc::clone(vfs),
         origin,
         Arc::clone(&faults),
         Arc::clone(&slot),
-        options.threads,
-    );
+        connection.devices.len(),
+        connection.life,
+        Directories::new(connection.life, connection.notes.take()),
+    ));
     let written_back = Arc::clone(&adapter.written_back);
-    let acl = if options.allow_other {
-        SessionACL::All
-    } else {
-        SessionACL::Owner
-    };
-    let mut config = Config::default();
-    config.acl = acl;
-    config.n_threads = Some(options.threads);
-    config.clone_fd = options.threads > 1 && !attached.by_helper;
-    let session = Session::from_fd(adapter, attached.device, acl, config)?;
-    let caches = KernelCaches::new(session.notifier(), point.clone(), faults)?;
-    let end = MountEnd(Arc::default());
+    let sessions = begin(&adapter, &connection, options)?;
+    let device = connection.devices[0].try_clone()?;
+    let (point, holder) = (connection.point.clone(), connection.holder.clone());
+    let caches = KernelCaches::new(device, holder.clone(), point.clone(), faults)?;
     vfs.observe(origin, Arc::clone(&caches) as _);
     // Set once, here.
-    let _ = slot.set(caches);
+    let _ = slot.set(Arc::clone(&caches));
+    if connection.is_taken {
+        // Before the first request is read: what was read and not answered is the dead daemon's.
+        deliver(&connection.devices[0], &point, &Notice::Resend);
+    }
+    let end = MountEnd(Arc::default());
     let ended = end.clone();
     let run = std::thread::Builder::new().name("lockstep-fuse".to_owned());
+    let (store, is_taken) = (Arc::clone(vfs), connection.is_taken);
     let started = run.spawn({
-        let vfs = Arc::clone(vfs);
+        let holder = holder.clone();
         move || {
-            let served = session.run();
-            vfs.unobserve(origin);
-            ended.set(served.map_err(|error| error.to_string()));
+            let served = run_all(sessions);
+            store.unobserve(origin);
+            // The users of the earlier daemon went with the mount.
+            let reaped = if is_taken { store.reap(None) } else { Ok(()) };
+            if let Some(holder) = holder {
+                holder.end();
+            }
+            let ended_well = served.map_err(|error| error.to_string());
+            ended.set(ended_well.and(reaped.map_err(|error| error.to_string())));
         }
     });
     if let Err(error) = started {
         vfs.unobserve(origin);
         return Err(error);
     }
+    if connection.is_taken {
+        caches.tell(&vfs.recovered());
+    }
+    let strangers = connection.is_taken.then_some(caches as _);
+    vfs.reap(strangers).map_err(io::Error::other)?;
     // Without it the kernel reads ahead less, and that is all.
-    let _ = device::set_read_ahead(device, REQUEST_BYTES_MAX as usize);
+    let _ = device::set_read_ahead(connection.device, REQUEST_BYTES_MAX as usize);
     Ok(Mount {
         point,
-        device,
+        device: connection.device,
+        is_held: holder.is_some(),
+        is_taken: connection.is_taken,
         end,
         written_back,
+    })
+}
+
+/// A session for each device; the kernel hears what the first one answers, if it is waiting for it.
+fn begin(
+    adapter: &Arc<Adapter>,
+    connection: &Connection,
+    options: &MountOptions,
+) -> io::Result<Vec<Session<Server>>> {
+    let acl = if options.allow_other {
+        SessionACL::All
+    } else {
+        SessionACL::Owner
+    };
+    let mut sessions = Vec::with_capacity(connection.devices.len());
+    for device in &connection.devices {
+        let server = Server(Arc::clone(adapter));
+        let (session, answer) = handshake::begin(server, device, &connection.init, acl)?;
+        if sessions.is_empty() && !connection.is_taken {
+            rustix::io::write(device, &answer)?;
+        }
+        sessions.push(session);
+    }
+    Ok(sessions)
+}
+
+/// Serves until the kernel ends the connection.
+fn run_all(sessions: Vec<Session<Server>>) -> io::Result<()> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = sessions
+            .into_iter()
+            .map(|session| scope.spawn(|| session.run()))
+            .collect();
+        let ended = threads.into_iter().map(|thread| {
+            let panicked = |_| Err(io::Error::other("a thread of the mount panicked"));
+            thread.join().unwrap_or_else(panicked)
+        });
+        // All of them are waited for, whatever the first ones say.
+        ended.fold(Ok(()), io::Result::and)
     })
 }
 
@@ -255,6 +309,8 @@ fn serve(
 pub struct Mount {
     point: PathBuf,
     device: (u32, u32),
+    is_held: bool,
+    is_taken: bool,
     end: MountEnd,
     written_back: Arc<AtomicU64>,
 }
@@ -263,6 +319,23 @@ impl Mount {
     /// Where the store is mounted: absolute, without links.
     pub fn path(&self) -> &Path {
         &self.point
+    }
+
+    /// Whether programs that use the mount outlive this process.
+    pub fn is_held(&self) -> bool {
+        self.is_held
+    }
+
+    /// Whether the mount was made by an earlier process and taken over.
+    pub fn is_taken(&self) -> bool {
+        self.is_taken
+    }
+
+    /// Leaves a held mount to the next daemon; for a process that ends right after.
+    pub fn leave(self) {
+        // Nobody here waits for its end any more.
+        self.end.set(Ok(()));
+        std::mem::forget(self);
     }
 
     /// To wait for the end of the mount on another thread.

@@ -4,12 +4,12 @@
 
 mod support;
 
-use lockstep_fuse::{MountOptions, mount};
-use lockstep_vfs::{StoreOptions, Vfs};
+use lockstep_fuse::{MountOptions, free_killed, mount};
+use lockstep_vfs::{Event, Observer, StoreOptions, Vfs};
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::{Mounted, errno};
@@ -161,6 +161,7 @@ fn a_read_only_mount_refuses_changes() {
 }
 
 const SERVER: &str = "LOCKSTEP_TEST_SERVER";
+const STUCK: &str = "LOCKSTEP_TEST_STUCK";
 
 /// Not a test by itself: what the killed process of the next one runs.
 #[test]
@@ -170,21 +171,34 @@ fn serve_until_killed() {
     };
     let dir = Path::new(&dir);
     let vfs = Vfs::open(&dir.join("store"), &StoreOptions::default()).unwrap();
-    let _mount = mount(vfs, &dir.join("mnt"), &MountOptions::default()).unwrap();
+    let _mount = mount(Arc::clone(&vfs), &dir.join("mnt"), &MountOptions::default()).unwrap();
+    if std::env::var(STUCK).is_ok() {
+        vfs.observe(u32::MAX, Arc::new(NeverReturns(dir.join("mounted"))));
+        // Waits for an answer of this very process, which is killed first.
+        fs::write(dir.join("mnt/stuck"), b"").unwrap();
+    }
     fs::write(dir.join("mounted"), b"").unwrap();
     std::thread::sleep(Duration::from_secs(600));
 }
 
-#[test]
-fn the_dead_mount_of_a_killed_server_is_replaced() {
-    let Some(mut mounted) = Mounted::new() else {
-        return;
-    };
+/// Hears of a change before it is answered, and keeps the answer back.
+struct NeverReturns(PathBuf);
+
+impl Observer for NeverReturns {
+    fn changed(&self, _: &[Event]) {
+        fs::write(&self.0, b"").unwrap();
+        std::thread::sleep(Duration::from_secs(600));
+    }
+}
+
+/// Starts a process that serves the store of `mounted`, in the place of this one.
+fn serve_elsewhere(mounted: &mut Mounted, environment: Option<(&str, &str)>) -> Child {
     mounted.mount.take().unwrap().unmount().unwrap();
     mounted.vfs.close().unwrap();
     let mut server = Command::new(std::env::current_exe().unwrap())
         .args(["serve_until_killed", "--exact"])
         .env(SERVER, mounted.dir.path())
+        .envs(environment)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -194,6 +208,37 @@ fn the_dead_mount_of_a_killed_server_is_replaced() {
         assert!(Instant::now() < deadline && server.try_wait().unwrap().is_none());
         std::thread::sleep(Duration::from_millis(10));
     }
+    server
+}
+
+#[test]
+fn a_killed_server_that_waits_for_its_own_answer_is_freed() {
+    let Some(mut mounted) = Mounted::new() else {
+        return;
+    };
+    let mut server = serve_elsewhere(&mut mounted, Some((STUCK, "1")));
+    // Alive it is left alone.
+    assert!(!free_killed(&mounted.point(), server.id()));
+    server.kill().unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(server.try_wait().unwrap().is_none(), "it cannot die");
+    let store = mounted.dir.path().join("store");
+    let locked = Vfs::open(&store, &StoreOptions::default()).err().unwrap();
+    assert_eq!(locked.code(), "ERR_LOCKSTEP_LOCKED");
+    assert!(free_killed(&mounted.point(), server.id()));
+    server.wait().unwrap();
+    mounted.vfs = Vfs::open(&store, &StoreOptions::default()).unwrap();
+    let options = MountOptions::default();
+    mounted.mount = Some(mount(Arc::clone(&mounted.vfs), &mounted.point(), &options).unwrap());
+    assert!(mounted.path("stuck").exists());
+}
+
+#[test]
+fn the_dead_mount_of_a_killed_server_is_replaced() {
+    let Some(mut mounted) = Mounted::new() else {
+        return;
+    };
+    let mut server = serve_elsewhere(&mut mounted, None);
     fs::write(mounted.path("file"), b"acknowledged").unwrap();
     // The kernel goes on answering this from its cache when the server is dead.
     fs::metadata(mounted.point()).unwrap();

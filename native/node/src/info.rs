@@ -5,8 +5,8 @@ use crate::error::Result;
 use crate::number::{signed, whole, whole16, whole32};
 use lockstep_vfs::{
     Change as VfsChange, ChangeKind, ContentSummary as VfsContentSummary, FileSystemStatistics,
-    SetAttributes, SetTime, SnapshotInfo as VfsSnapshotInfo, SpaceReport as VfsSpaceReport,
-    Timestamp, VolumeInfo as VfsVolumeInfo,
+    RecoveryReport as VfsRecoveryReport, SetAttributes, SetTime, SnapshotInfo as VfsSnapshotInfo,
+    SpaceReport as VfsSpaceReport, Timestamp, Vfs, VolumeInfo as VfsVolumeInfo,
 };
 use napi::bindgen_prelude::{Float64Array, Uint8Array};
 use napi_derive::napi;
@@ -47,6 +47,8 @@ pub struct OpenOptions {
     pub cache_bytes: Option<f64>,
     /// Refuse all changes.
     pub read_only: Option<bool>,
+    /// Free nothing before `reap` or `mount`.
+    pub waiting: Option<bool>,
 }
 
 /// Where the bytes of a store went.
@@ -72,6 +74,50 @@ impl From<VfsSpaceReport> for SpaceReport {
             page_bytes: count(report.page_bytes),
             segments: count(report.segments),
             snapshot_bytes: count(report.snapshot_bytes),
+        }
+    }
+}
+
+/// What the store accepts.
+#[napi(object)]
+pub struct Health {
+    /// Why no changes are accepted until the store is opened again; null if they are.
+    #[napi(ts_type = "string | null")]
+    pub failure: napi::Either<String, napi::bindgen_prelude::Null>,
+    /// The disk is full: only what frees space is accepted.
+    pub full: bool,
+}
+
+impl From<&Vfs> for Health {
+    fn from(vfs: &Vfs) -> Self {
+        Self {
+            failure: or_null(vfs.failure()),
+            full: vfs.is_full(),
+        }
+    }
+}
+
+/// What opening the store found in the log.
+#[napi(object)]
+pub struct RecoveryReport {
+    /// Changes that were in the log only.
+    pub records: f64,
+    /// Their bytes in the log.
+    pub bytes: f64,
+    /// Bytes of files that were put back from their copy in the log.
+    pub restored_bytes: f64,
+    /// Why the rest of the log could not be used; null if there was none.
+    #[napi(ts_type = "string | null")]
+    pub stopped: napi::Either<String, napi::bindgen_prelude::Null>,
+}
+
+impl From<&VfsRecoveryReport> for RecoveryReport {
+    fn from(report: &VfsRecoveryReport) -> Self {
+        Self {
+            records: count(report.records),
+            bytes: count(report.bytes),
+            restored_bytes: count(report.restored),
+            stopped: or_null(report.stopped.clone()),
         }
     }
 }
@@ -301,4 +347,17 @@ pub struct MountOptions {
     pub allow_other: bool,
     /// Nobody may change anything.
     pub read_only: bool,
+    /// Who keeps the mount while no daemon serves it.
+    pub holder: Option<MountHolder>,
+}
+
+/// Who keeps a mount while no daemon serves it.
+#[napi(object)]
+pub struct MountHolder {
+    /// The program.
+    pub program: String,
+    /// The directory of the store.
+    pub directory: String,
+    /// How long it waits for a daemon.
+    pub timeout_seconds: u32,
 }

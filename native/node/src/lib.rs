@@ -18,9 +18,9 @@ mod error;
 mod file;
 mod info;
 #[cfg(all(feature = "fuse", target_os = "linux"))]
-mod mount;
+pub mod mount;
 #[cfg(not(all(feature = "fuse", target_os = "linux")))]
-mod no_fuse;
+pub mod no_fuse;
 mod number;
 mod path;
 mod problem;

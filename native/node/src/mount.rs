@@ -30,9 +30,15 @@ impl NativeStore {
     pub fn mount(&self, path: String, options: MountOptions) -> Promised<NativeMount> {
         let vfs = Arc::clone(self.vfs());
         promise(move || {
+            let holder = options.holder.map(|holder| lockstep_fuse::HolderOptions {
+                program: holder.program.into(),
+                directory: holder.directory.into(),
+                timeout_seconds: holder.timeout_seconds,
+            });
             let options = lockstep_fuse::MountOptions {
                 allow_other: options.allow_other,
                 read_only: options.read_only,
+                holder,
                 ..lockstep_fuse::MountOptions::default()
             };
             let mount = catch_free(|| {
@@ -42,6 +48,12 @@ impl NativeStore {
             Ok(NativeMount::new(mount))
         })
     }
+}
+
+/// Takes the dead mount at `path` away if process `pid` was killed and cannot die for it.
+#[napi(ts_return_type = "Promise<boolean>")]
+pub fn free_killed(path: String, pid: u32) -> Promised<bool> {
+    promise(move || catch_free(|| Ok(lockstep_fuse::free_killed(Path::new(&path), pid))))
 }
 
 impl NativeMount {
@@ -62,6 +74,26 @@ impl NativeMount {
     #[napi(getter)]
     pub fn path(&self) -> String {
         self.path.clone()
+    }
+
+    /// Whether an earlier process made the mount.
+    #[napi(getter)]
+    pub fn is_taken(&self) -> bool {
+        let mount = self.mount.lock().unwrap_or_else(PoisonError::into_inner);
+        mount.as_ref().is_some_and(Mount::is_taken)
+    }
+
+    /// Leaves a held mount to the next process; this one must end then.
+    #[napi]
+    pub fn leave(&self) {
+        let mount = self
+            .mount
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(mount) = mount {
+            mount.leave();
+        }
     }
 
     /// Unmounts; once done, again does nothing.

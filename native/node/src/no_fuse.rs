@@ -15,3 +15,9 @@ impl NativeStore {
         promise(move || Err(failure("ERR_LOCKSTEP_NO_FUSE", message)))
     }
 }
+
+/// There is no mount.
+#[napi(ts_return_type = "Promise<boolean>")]
+pub fn free_killed(_path: String, _pid: u32) -> Promised<bool> {
+    promise(|| Ok(false))
+}

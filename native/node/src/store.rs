@@ -1,7 +1,7 @@
 //! `NativeStore`: an open store.
 
 use crate::error::{Result, catch, catch_free, from_vfs};
-use crate::info::{OpenOptions, SpaceReport, UserNumbers, VolumeInfo};
+use crate::info::{Health, OpenOptions, RecoveryReport, SpaceReport, UserNumbers, VolumeInfo};
 use crate::number::{whole, whole32};
 use crate::task::{Promised, promise};
 use crate::view::NativeView;
@@ -48,9 +48,16 @@ impl NativeStore {
     #[napi(ts_return_type = "Promise<NativeStore>")]
     pub fn open(dir: String, options: Option<OpenOptions>) -> Promised<NativeStore> {
         promise(move || {
-            let options = store_options(&options.unwrap_or_default())?;
+            let options = options.unwrap_or_default();
+            let waiting = options.waiting == Some(true);
+            let options = store_options(&options)?;
+            let open = if waiting {
+                Vfs::open_waiting
+            } else {
+                Vfs::open
+            };
             catch_free(|| {
-                let vfs = Vfs::open(Path::new(&dir), &options).map_err(|error| from_vfs(&error))?;
+                let vfs = open(Path::new(&dir), &options).map_err(|error| from_vfs(&error))?;
                 Ok(Self { vfs })
             })
         })
@@ -60,6 +67,12 @@ impl NativeStore {
     #[napi(ts_return_type = "Promise<void>")]
     pub fn close(&self) -> Promised<()> {
         self.later(Vfs::close)
+    }
+
+    /// Frees what has no name, in a store that was opened waiting and is not mounted.
+    #[napi]
+    pub fn reap(&self) -> Result<()> {
+        self.run(|vfs| vfs.reap(None))
     }
 
     /// Makes everything acknowledged so far durable.
@@ -72,6 +85,18 @@ impl NativeStore {
     #[napi]
     pub fn space(&self) -> Result<SpaceReport> {
         Ok(self.run(Vfs::space)?.into())
+    }
+
+    /// What the store accepts.
+    #[napi]
+    pub fn health(&self) -> Result<Health> {
+        self.run(|vfs| Ok(vfs.into()))
+    }
+
+    /// What opening it found in the log.
+    #[napi]
+    pub fn recovery(&self) -> Result<RecoveryReport> {
+        self.run(|vfs| Ok(vfs.recovery().into()))
     }
 
     /// All volumes.
@@ -165,5 +190,6 @@ fn store_options(options: &OpenOptions) -> Result<StoreOptions> {
             .transpose()?
             .unwrap_or(default.cache_bytes),
         read_only: options.read_only.unwrap_or(default.read_only),
+        cut_log: default.cut_log,
     })
 }

@@ -4,6 +4,7 @@
 //! and syncs come by here ([`crate::system_calls`]). One count, one fault and one power cut for all.
 
 use crate::file::File;
+use crate::pages::Pages;
 use crate::random::Random;
 use crate::sabotage::{Sabotage, sabotaged};
 use crate::system_calls::Watch;
@@ -147,10 +148,24 @@ impl Inner {
             }
         })
     }
+
+    /// A write that went around us would make every image of a power cut a lie.
+    fn assert_pages_recorded(&self) {
+        let path = self
+            .page_folder
+            .as_ref()
+            .map(|folder| folder.dir.path().join("data.mdb"));
+        let found = path.and_then(|path| std::fs::read(path).ok());
+        let same = found.as_deref() == Some(self.pages.bytes());
+        assert!(same, "the page file is not what was written to it");
+    }
 }
 
-/// Memory that is a file system, where there is one.
+/// Where page files are: `SIM_FOLDER`, or memory that is a file system, where there is one.
 fn temporary() -> PathBuf {
+    if let Some(folder) = std::env::var_os("SIM_FOLDER") {
+        return folder.into();
+    }
     let memory = Path::new("/dev/shm");
     if memory.is_dir() {
         memory.to_owned()
@@ -162,9 +177,10 @@ fn temporary() -> PathBuf {
 impl Disk {
     /// A disk with a store that was just made.
     pub fn new(seed: u64, world: World) -> Result<Self> {
-        let disk = Self::with_pages(seed, world, &[])?;
+        let disk = Self::with_pages(seed, World::default(), &[])?;
         LmdbPageStore::create(&disk.page_folder())?;
-        let inner = disk.0.lock();
+        let mut inner = disk.0.lock();
+        inner.world = world;
         let durable = inner.page_folder_synced && inner.pages.is_durable();
         assert!(
             durable,
@@ -274,9 +290,13 @@ impl Disk {
         let options = StoreOptions {
             cache_bytes: 1 << 20,
             read_only: false,
+            cut_log: false,
         };
         let parts = Parts {
-            pages: Box::new(LmdbPageStore::open(&self.page_folder())?),
+            pages: Box::new(Pages {
+                lmdb: LmdbPageStore::open(&self.page_folder())?,
+                disk: self.clone(),
+            }),
             segments: Box::new(self.clone()),
             log: Box::new(self.clone()),
             clock: Box::new(self.clone()),
@@ -298,12 +318,11 @@ impl Disk {
         inner.perform(grows, |inner, amount| {
             let bytes = amount.of(bytes);
             written = rustix::io::pwrite(fd, bytes, at);
-            if through && amount == Effect::Whole {
-                inner.pages.write_through(at as usize, bytes);
-            } else {
-                inner.pages.write(at as usize, bytes);
-            }
+            inner.pages.write(at as usize, bytes);
         })?;
+        if through {
+            inner.pages.sync_range(at as usize, bytes.len());
+        }
         written.map(|_| ())
     }
 
@@ -315,21 +334,12 @@ impl Disk {
         })
     }
 
+    pub(crate) fn reserve_pages(&self) -> Result<()> {
+        self.0.lock().perform(true, |_, _| {}).map_err(failed)
+    }
+
     pub(crate) fn sync_page_folder(&self) {
         self.0.lock().page_folder_synced = true;
-    }
-}
-
-impl Inner {
-    /// A write that went around us would make every image of a power cut a lie.
-    fn assert_pages_recorded(&self) {
-        let path = self
-            .page_folder
-            .as_ref()
-            .map(|folder| folder.dir.path().join("data.mdb"));
-        let found = path.and_then(|path| std::fs::read(path).ok());
-        let same = found.as_deref() == Some(self.pages.bytes());
-        assert!(same, "the page file is not what was written to it");
     }
 }
 

@@ -33,11 +33,10 @@ impl File {
         self.pending.push((offset, bytes.to_vec()));
     }
 
-    /// A write through a descriptor that syncs what it writes (`O_DSYNC`), and nothing else.
-    pub(crate) fn write_through(&mut self, offset: usize, bytes: &[u8]) {
-        place(&mut self.kernel, offset, bytes);
-        place(&mut self.durable, offset, bytes);
-        let end = offset + bytes.len();
+    /// What a write through a descriptor does that syncs what it writes (`O_DSYNC`), and nothing else.
+    pub(crate) fn sync_range(&mut self, offset: usize, length: usize) {
+        let end = offset + length;
+        place(&mut self.durable, offset, &self.kernel[offset..end]);
         for (start, old) in std::mem::take(&mut self.pending) {
             // What was on its way to the same bytes cannot arrive after them.
             let before = offset.saturating_sub(start).min(old.len());

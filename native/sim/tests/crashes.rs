@@ -1,31 +1,16 @@
 //! Crashes, kills and failing I/O, from fresh seeds; `SIM_SEED` replays one, `SIM_RUNS` sets how many.
 #![allow(clippy::print_stdout, reason = "a random test prints its seed")]
 
+mod support;
+
 use lockstep_sim::disk::World;
-use lockstep_sim::run::{Kind, Outcome, run};
-use std::hash::{BuildHasher, RandomState};
+use lockstep_sim::run::{Kind, Outcome, exhaust, run};
 
-fn setting(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    text.strip_prefix("0x")
-        .map_or_else(|| text.parse(), |hex| u64::from_str_radix(hex, 16))
-        .ok()
-}
-
-fn seeds(default_runs: u64) -> Vec<u64> {
-    if let Some(seed) = setting("SIM_SEED") {
-        return vec![seed];
-    }
-    let first = RandomState::new().hash_one("lockstep");
-    let runs = setting("SIM_RUNS").unwrap_or(default_runs);
-    (0..runs).map(|index| first.wrapping_add(index)).collect()
-}
-
-fn check(kind: Kind, default_runs: u64) {
-    let mut stops = 0;
-    let mut acknowledged = 0;
-    for seed in seeds(default_runs) {
-        let outcome = run(seed, kind, 10, World::default());
+/// Runs each seed by `run`, and says how often the store was stopped.
+fn check(kind: Kind, default_runs: u64, run: impl Fn(u64) -> Outcome) {
+    let (mut stops, mut acknowledged) = (0, 0);
+    for seed in support::seeds(default_runs) {
+        let outcome = run(seed);
         let replay =
             format!("seed={seed:#x}; replay: SIM_SEED={seed:#x} cargo test -p lockstep-sim");
         assert_eq!(outcome.violation, None, "{kind:?}, {replay}");
@@ -35,24 +20,63 @@ fn check(kind: Kind, default_runs: u64) {
     println!("{kind:?}: {stops} stops, {acknowledged} acknowledged operations, 0 violations");
 }
 
+fn check_at_random(kind: Kind, default_runs: u64) {
+    check(kind, default_runs, |seed| {
+        run(seed, kind, 10, World::default())
+    });
+}
+
+fn check_everywhere(kind: Kind) {
+    check(kind, 2, |seed| exhaust(seed, kind, World::default()));
+}
+
 #[test]
 fn power_cuts_leave_a_prefix_with_everything_durable() {
-    check(Kind::PowerCut, 20);
+    check_at_random(Kind::PowerCut, 15);
 }
 
 #[test]
 fn kills_lose_nothing_acknowledged() {
-    check(Kind::Kill, 20);
+    check_at_random(Kind::Kill, 15);
 }
 
 #[test]
 fn a_failing_io_loses_nothing_acknowledged() {
-    check(Kind::Failure, 20);
+    check_at_random(Kind::Failure, 15);
 }
 
 #[test]
 fn a_full_disk_loses_nothing_acknowledged() {
-    check(Kind::FullDisk, 20);
+    check_at_random(Kind::FullDisk, 15);
+}
+
+#[test]
+fn a_power_cut_at_any_io_leaves_a_prefix() {
+    check_everywhere(Kind::PowerCut);
+}
+
+#[test]
+fn a_kill_at_any_io_loses_nothing() {
+    check_everywhere(Kind::Kill);
+}
+
+#[test]
+fn any_io_may_fail_and_reads_go_on() {
+    check_everywhere(Kind::Failure);
+}
+
+#[test]
+fn any_write_may_find_the_disk_full() {
+    check_everywhere(Kind::FullDisk);
+}
+
+#[test]
+#[ignore = "long"]
+fn ten_thousand_stops_break_no_promise() {
+    for (_, kind) in Kind::ALL {
+        check_at_random(kind, 200);
+        check(kind, 8, |seed| exhaust(seed, kind, World::default()));
+    }
 }
 
 #[test]

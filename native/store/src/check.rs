@@ -517,15 +517,12 @@ impl Checker<'_> {
     }
 }
 
-/// Changes that the next opening cannot apply. Damage of the log does that, and so does a power cut
-/// that took changes nobody had synced: the log does not tell which it was.
+/// Changes that had been made durable and cannot be applied. A log that ends before others is what
+/// a power cut leaves.
 fn log_problem(recovery: &RecoveryReport) -> Option<Problem> {
-    let message = match (&recovery.stopped, recovery.lost) {
-        (None, 0) => return None,
-        (Some(reason), _) => format!("the log ends early: {reason}"),
-        (None, lost) => format!("the log ends early: {lost} changes stand behind a damaged one"),
-    };
-    Some(Problem::new(ProblemKind::Log, message))
+    let lost = recovery.lost;
+    let message = format!("the log is damaged: {lost} acknowledged changes cannot be applied");
+    (lost > 0).then(|| Problem::new(ProblemKind::Log, message))
 }
 
 /// A damaged range of a segment.

@@ -78,6 +78,17 @@ pub enum StoreError {
         /// Where and what.
         what: String,
     },
+    /// Records of the log that had been made durable are damaged.
+    #[error(
+        "the log is damaged at record {first}: {records} acknowledged changes cannot be applied; \
+         nothing was changed, see `lockstep repair`"
+    )]
+    LogDamaged {
+        /// How many.
+        records: u64,
+        /// The number of the first.
+        first: u64,
+    },
     /// The operating system refused.
     #[error("{what}: {source}")]
     Io {
@@ -114,6 +125,7 @@ impl StoreError {
             Self::NewerFormat { .. } => "ERR_LOCKSTEP_NEWER_FORMAT",
             Self::UnknownFeatures { .. } => "ERR_LOCKSTEP_UNKNOWN_FEATURE",
             Self::Closed { .. } => "ERR_LOCKSTEP_CLOSED",
+            Self::LogDamaged { .. } => "ERR_LOCKSTEP_LOG_DAMAGED",
             Self::Busy { .. } => "EBUSY",
             Self::Corrupt { .. } | Self::Format(_) => "ERR_LOCKSTEP_CORRUPT",
             Self::Io { source, .. } if is_no_space(source) => "ENOSPC",

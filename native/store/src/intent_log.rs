@@ -8,16 +8,18 @@
 
 use crate::error::Result;
 use crate::log_store::LogStore;
-use lockstep_format::log::{HEADER_BYTES, Header};
+use lockstep_format::log::{self, HEADER_BYTES, Header, Operation};
 use parking_lot::Mutex;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Bytes read at a time when records are read back.
 const READ_BYTES: usize = 1 << 20;
-/// Numbers that records of one life of the store can have behind that of a damaged one.
-const NUMBERS_AFTER: u64 = 1 << 31;
 /// What is kept ready behind the last record: deleting on a full disk must not need more at once.
 pub(crate) const ROOM_BYTES: u64 = 512 << 10;
+
+/// No log holds as many records as this.
+pub(crate) const NUMBERS_MAX: u64 = 1 << 32;
 
 #[derive(Clone, Copy, Debug)]
 struct Position {
@@ -87,13 +89,11 @@ impl<'a> LogReader<'a> {
         Ok(self.buffer.len() >= count)
     }
 
-    /// Goes on to where a record with the number `from`, or one up to [`NUMBERS_AFTER`] higher, may
-    /// start; false if there is none.
-    fn seek(&mut self, from: u64) -> Result<bool> {
+    /// Goes on to where a record with one of these numbers may start; false if there is none.
+    fn seek(&mut self, numbers: Range<u64>) -> Result<bool> {
         while self.fill(HEADER_BYTES)? {
             let rest = &self.buffer[self.at..];
-            let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
-            let starts = |head: &[u8]| number(&head[8..16]).wrapping_sub(from) < NUMBERS_AFTER;
+            let starts = |head: &[u8]| numbers.contains(&log::sequence_of(head));
             if let Some(found) = rest.windows(HEADER_BYTES).position(starts) {
                 self.at += found;
                 return Ok(true);
@@ -190,17 +190,22 @@ impl IntentLog {
     }
 
     /// Makes every record appended before the call durable. `first` makes durable what the records
-    /// speak of, and flushes the log with what it is given. Calls that come while one is under way
-    /// share the next.
-    pub(crate) fn sync(&self, first: impl FnOnce(Flush<'_>) -> Result<()>) -> Result<()> {
+    /// speak of, and flushes the log with what it is given; it is told below which number records are
+    /// durable already, and answers the number of a record it wrote. Calls that come while one is
+    /// under way share the next.
+    pub(crate) fn sync(
+        &self,
+        first: impl FnOnce(u64, Flush<'_>) -> Result<Option<u64>>,
+    ) -> Result<()> {
         let target = self.appended();
         let mut synced = self.synced.lock();
         if *synced >= target {
             return Ok(());
         }
         let upto = self.appended();
-        first(&|| self.flush())?;
-        *synced = upto;
+        let own = first(*synced, &|| self.flush())?;
+        // Its own record needs no further flush, if it is the only one that came meanwhile.
+        *synced = upto + u64::from(own == Some(upto));
         Ok(())
     }
 
@@ -244,20 +249,25 @@ impl IntentLog {
         Ok(self.order()?.is_empty())
     }
 
-    /// How many whole records have the number `from` or a higher one, wherever they stand. After a
-    /// replay that ended at `from` they are what was acknowledged later and can no longer be applied.
-    pub(crate) fn count_from(&self, from: u64) -> Result<u64> {
-        let mut count = 0;
+    /// Below which number records had been durable, by what records behind number `from` say: more
+    /// than `from` if one of those is missing that should be there.
+    ///
+    /// Cost: reads both files whole.
+    pub(crate) fn durable_beyond(&self, from: u64) -> Result<u64> {
+        let mut durable = from;
         for file in 0..2 {
             let mut reader = LogReader::new(&*self.store, file);
-            while reader.seek(from)? {
-                match reader.next()? {
-                    Some(_) => count += 1,
-                    None => reader.skip(),
+            while reader.seek(from + 1..from + NUMBERS_MAX)? {
+                let Some(record) = reader.next()? else {
+                    reader.skip();
+                    continue;
+                };
+                if let Some(Ok(Operation::Synced { upto })) = log::operations(record.body).next() {
+                    durable = durable.max(upto);
                 }
             }
         }
-        Ok(count)
+        Ok(durable)
     }
 
     /// Calls `each` for every record from number `from` on, in order, until one is missing or

@@ -143,6 +143,17 @@ impl LmdbPageStore {
         })
     }
 
+    /// Bytes of the file that hold nothing.
+    fn free_bytes(&self) -> Result<u64> {
+        self.with(|open| {
+            let txn = open.env.read_txn()?;
+            let stat = open.records.stat(&txn)?;
+            let used = stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
+            let length = open.env.real_disk_size()?;
+            Ok(length.saturating_sub(used as u64 * u64::from(stat.page_size)))
+        })
+    }
+
     /// Goes on for reading only.
     fn reopen_for_reading(&self) -> Result<()> {
         let mut open = self.open.write();
@@ -254,12 +265,14 @@ impl PageStore for LmdbPageStore {
     }
 
     fn reserve(&self, bytes: u64) -> Result<()> {
+        // Of the free pages inside the file, some are not free yet, some are too few in a row.
+        let beyond = bytes.saturating_sub(self.free_bytes()? / 2);
         let length = self
             .file
             .metadata()
             .map_err(StoreError::io("look at the pages"))?
             .len();
-        let end = (length + bytes + 1).next_multiple_of(RESERVE_STEP);
+        let end = (length + beyond + 1).next_multiple_of(RESERVE_STEP);
         if end <= self.reserved.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -269,7 +282,7 @@ impl PageStore for LmdbPageStore {
         }
         let found = rustix::fs::fstatvfs(&self.file)
             .map_err(|error| StoreError::io("statvfs")(error.into()))?;
-        if found.f_bavail * found.f_frsize < bytes {
+        if found.f_bavail * found.f_frsize < beyond {
             Err(StoreError::NoSpace)
         } else {
             Ok(())
@@ -311,5 +324,28 @@ impl PageStore for LmdbPageStore {
         if let Some(open) = self.open.write().take() {
             open.env.prepare_for_closing().wait();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_committed_is_read_after_a_failure_and_nothing_more_is_committed() {
+        let dir = tempfile::tempdir().unwrap();
+        LmdbPageStore::create(dir.path()).unwrap();
+        let pages = LmdbPageStore::open(dir.path()).unwrap();
+        let commit = |page: u64| {
+            let mut puts = [(PageId(page), vec![7; 10_000])].into_iter();
+            pages.commit(&mut puts, &[], b"meta")
+        };
+        commit(1).unwrap();
+        pages.reopen_for_reading().unwrap();
+        assert_eq!(pages.get(PageId(1)).unwrap().unwrap().len(), 10_000);
+        assert_eq!(pages.meta().unwrap().unwrap(), b"meta");
+        commit(2).unwrap_err();
+        assert_eq!(pages.get(PageId(2)).unwrap(), None);
+        pages.close();
     }
 }

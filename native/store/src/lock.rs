@@ -7,12 +7,16 @@
 use crate::error::{Result, StoreError, is_no_space};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::path::Path;
 
 /// Held while the store is open; the kernel releases it when the process ends, however it ends.
 pub(crate) struct StoreLock {
     file: File,
+    /// What the lock said of the owner before.
+    pub(crate) before: String,
+    /// What it says now.
+    pub(crate) owner: String,
 }
 
 impl Drop for StoreLock {
@@ -45,26 +49,33 @@ impl StoreLock {
             Err(error) => return Err(failed(error)),
         };
         let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
+        let before = read_line(&mut file);
         if locked == Err(rustix::io::Errno::WOULDBLOCK) {
-            let mut line = String::new();
-            // An unreadable owner is still an owner.
-            let _ = Read::by_ref(&mut file)
-                .take(LINE_BYTES as u64)
-                .read_to_string(&mut line);
             return Err(StoreError::Locked {
                 path: dir.to_owned(),
-                owner: owner(&line),
+                owner: owner(&before),
             });
         }
         locked.map_err(|error| failed(error.into()))?;
-        let line = format!("{} {now} {}", std::process::id(), host());
-        let line = format!("{line:<width$.width$}\n", width = LINE_BYTES - 1);
-        match file.write_all(line.as_bytes()) {
+        let owner = format!("{} {now} {}", std::process::id(), host());
+        let line = format!("{owner:<width$.width$}\n", width = LINE_BYTES - 1);
+        match file.rewind().and_then(|()| file.write_all(line.as_bytes())) {
             // Nobody is told who, that is all.
             Err(error) if !is_no_space(&error) => Err(failed(error)),
-            _ => Ok(Self { file }),
+            _ => Ok(Self {
+                file,
+                before,
+                owner,
+            }),
         }
     }
+}
+
+/// An unreadable owner is still an owner.
+fn read_line(file: &mut File) -> String {
+    let mut line = String::new();
+    let _ = file.take(LINE_BYTES as u64).read_to_string(&mut line);
+    line.trim().to_owned()
 }
 
 /// Of the line in the file.

@@ -9,7 +9,7 @@
 //!   no record of an earlier life is ever taken for one of this.
 
 use crate::error::{Result, StoreError};
-use crate::intent_log::Record;
+use crate::intent_log::{NUMBERS_MAX, Record};
 use crate::state::{State, epoch_of};
 use crate::store::Store;
 use crate::txn::{self, Locked, Reader, WriteTxn};
@@ -20,10 +20,8 @@ use lockstep_format::{
     ChunkRecord, Epoch, Meta, SegmentId, SegmentRecord, TreeId, ViewId, VolumeRecord,
 };
 use rustc_hash::FxHashSet;
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-
-/// No log holds as many records as this.
-const SEQUENCE_GAP: u64 = 1 << 32;
 
 /// What opening the store found in the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,9 +34,29 @@ pub struct RecoveryReport {
     pub restored: u64,
     /// Why replay ended before the log did, if a record was whole but its chunks were not.
     pub stopped: Option<String>,
-    /// Whole records behind the one at which replay ended. They were acknowledged and are lost: the
-    /// record before them is damaged, or a power cut kept them and not it.
+    /// Records behind the last one applied that had been made durable, and are lost: damage.
     pub lost: u64,
+    /// Keys of the inodes and dentries that they changed.
+    pub changed: BTreeSet<(ViewId, Vec<u8>)>,
+}
+
+/// Adds the keys of what a record is about: whoever caches may not have heard of it.
+fn note_changed(record: &Record<'_>, into: &mut BTreeSet<(ViewId, Vec<u8>)>) -> Result<()> {
+    for operation in log::operations(record.body) {
+        let (Operation::Put { tree, key, .. } | Operation::Delete { tree, key }) = operation?
+        else {
+            continue;
+        };
+        let (Some(view), Some((inode, kind, _))) = (tree.as_volume(), key::split(key)) else {
+            continue;
+        };
+        if kind == key::kind::DENTRY {
+            into.insert((view, key.to_vec()));
+        } else {
+            into.insert((view, key::inode(inode)));
+        }
+    }
+    Ok(())
 }
 
 impl Store {
@@ -52,6 +70,10 @@ impl Store {
             self.make_root_volume()?;
         }
         let report = self.replay()?;
+        if report.lost > 0 && !self.may_lose_records() {
+            let (records, first) = (report.lost, self.state.read().log_sequence);
+            return Err(StoreError::LogDamaged { records, first });
+        }
         self.refresh_all()?;
         if self.is_read_only() {
             return Ok(report);
@@ -59,7 +81,7 @@ impl Store {
         self.adopt_segments()?;
         {
             let mut state = self.state.write();
-            state.log_sequence += SEQUENCE_GAP;
+            state.log_sequence += NUMBERS_MAX;
             state.dirty = true;
             self.log.start(0, state.log_sequence);
         }
@@ -200,11 +222,13 @@ impl Store {
                 return Ok(false);
             }
             self.apply(record)?;
+            note_changed(record, &mut report.changed)?;
             report.records += 1;
             report.bytes += record.body.len() as u64;
             Ok(true)
         })?;
-        report.lost = self.log.count_from(self.state.read().log_sequence)?;
+        let next = self.state.read().log_sequence;
+        report.lost = self.log.durable_beyond(next)? - next;
         Ok(report)
     }
 
@@ -215,14 +239,15 @@ impl Store {
         let mut restored = 0;
         self.log.replay(from, &mut |record| {
             for operation in log::operations(record.body) {
-                let Operation::Bytes {
-                    segment,
-                    offset,
-                    bytes,
-                } = operation?
-                else {
+                let (segment, offset, bytes) = match operation? {
+                    Operation::Bytes {
+                        segment,
+                        offset,
+                        bytes,
+                    } => (segment, offset, bytes),
+                    Operation::Synced { .. } => continue,
                     // A record of such operations holds no others.
-                    break;
+                    _ => break,
                 };
                 let mut found = vec![0; bytes.len()];
                 let store = self.segments.store();
@@ -317,7 +342,7 @@ impl Store {
                     };
                     txn.apply_volume(&new)?;
                 }
-                Operation::Bytes { .. } => {}
+                Operation::Bytes { .. } | Operation::Synced { .. } => {}
             }
         }
         txn.state.log_sequence = record.header.sequence + 1;

@@ -158,7 +158,7 @@ impl Segments {
     /// Has a segment of an earlier life sealed by the next commit. That life may have ended before
     /// it synced what replay found in the kernel.
     pub(crate) fn retire(&self, segment: SegmentId) {
-        self.unsynced.lock().adopted(segment);
+        self.unsynced.lock().found(segment);
         self.full.lock().push(Arc::new(SegmentToken(segment)));
     }
 

@@ -1,17 +1,19 @@
 //! Staying able to commit, and to delete, on a full disk.
 //!
 //! Invariants:
-//! - Before a change is accepted, the page store holds space for the pages that are changed by now
+//! - Before the next change is accepted, the page store holds space for the pages changed by now
 //!   and a reserve behind it: what fills the disk is file bytes, never what a commit needs.
-//! - While the reserve is not whole, or a write has just met the end of the disk, the store is
-//!   *short of space*: what makes trees grow is refused before it is acknowledged, what shrinks them
-//!   is not. The little that is let through (times, a longer name, notes of what snapshots still
-//!   see) is counted against a part of the reserve.
+//! - While the reserve is not whole, what makes trees grow is refused before it is acknowledged, what
+//!   shrinks them is not. The little that is let through (times, a longer name, notes of what
+//!   snapshots still see) is counted against a part of the reserve.
+//! - While the reserve is not whole, or after file bytes have met the end of the disk, file bytes are
+//!   refused.
 //! - If a commit finds no space all the same (a file system that cannot promise any), nothing more
 //!   is accepted until one succeeds: what was acknowledged is in the log, and stays there.
 
 use crate::error::{Result, StoreError};
 use crate::store::Store;
+use lockstep_format::{TreeId, key};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// What the page store takes at most for a changed page, on the average: five pages of 4 KiB.
@@ -33,7 +35,7 @@ const HARD_PART: u64 = 16;
 /// A part of the reserve: what changes may add together while space is short, what must be free
 /// before it no longer is, and the pages of one commit in between.
 const PART: u64 = 8;
-/// What one change may add to names and attributes while space is short.
+/// What one change may add to names and attributes of files while space is short.
 const GROWTH_BYTES_MAX: i64 = 64;
 /// How much smaller the steps of background work are while space is short.
 const STEP_PART: usize = 16;
@@ -45,6 +47,28 @@ pub(crate) struct Limits {
     pub(crate) log_bytes: u64,
 }
 
+/// What a change adds to trees; removals count against additions.
+#[derive(Debug, Default)]
+pub(crate) struct Growth {
+    has_new_inode: bool,
+    /// To names, attributes and extents of files.
+    volume_bytes: i64,
+    /// To all trees.
+    all_bytes: i64,
+}
+
+impl Growth {
+    /// A key of `tree` adds `bytes`; it may be a new one.
+    pub(crate) fn count(&mut self, tree: TreeId, key: &[u8], bytes: i64, is_new: bool) {
+        self.all_bytes += bytes;
+        if tree.as_volume().is_some() {
+            self.volume_bytes += bytes;
+            let is_inode = matches!(key::split(key), Some((_, key::kind::INODE, _)));
+            self.has_new_inode |= is_new && is_inode;
+        }
+    }
+}
+
 /// What is known about the space left.
 pub(crate) struct Space {
     /// At this, a commit is started.
@@ -54,7 +78,10 @@ pub(crate) struct Space {
     reserve_bytes: u64,
     /// Changed pages that a commit has space for.
     pages_held: AtomicUsize,
+    /// The reserve is not whole.
     short: AtomicBool,
+    /// File bytes found no space, and there is none since.
+    full: AtomicBool,
     /// The last commit found no space.
     stuck: AtomicBool,
     /// What was added while space is short.
@@ -74,6 +101,7 @@ impl Space {
             reserve_bytes: (total_bytes / RESERVE_PART).clamp(RESERVE_BYTES_MIN, RESERVE_BYTES_MAX),
             pages_held: AtomicUsize::new(0),
             short: AtomicBool::new(false),
+            full: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
             added_bytes: AtomicU64::new(0),
         }
@@ -88,39 +116,43 @@ impl Space {
         }
     }
 
-    /// Refuses what needs new space while there is little.
-    pub(crate) fn check_growth(&self) -> Result<()> {
+    /// Refuses file bytes while there is little space.
+    pub(crate) fn check_bytes(&self) -> Result<()> {
         self.check_commits()?;
-        if self.short.load(Ordering::Acquire) {
+        if self.is_short() || self.full.load(Ordering::Acquire) {
             Err(StoreError::NoSpace)
         } else {
             Ok(())
         }
     }
 
-    /// Decides about a change that adds `named` bytes to names and attributes, and `all` to all
-    /// trees; removals count against additions.
-    pub(crate) fn admit(&self, named: i64, all: i64) -> Result<()> {
-        if !self.short.load(Ordering::Acquire) || all <= 0 {
+    fn is_short(&self) -> bool {
+        self.short.load(Ordering::Acquire)
+    }
+
+    /// Decides about a change by what it adds.
+    pub(crate) fn admit(&self, growth: &Growth) -> Result<()> {
+        if !self.is_short() || growth.all_bytes <= 0 {
             return Ok(());
         }
-        let added = self.added_bytes.load(Ordering::Relaxed) + all.unsigned_abs();
-        if named > GROWTH_BYTES_MAX || added > self.reserve_bytes / PART {
+        let added = self.added_bytes.load(Ordering::Relaxed) + growth.all_bytes.unsigned_abs();
+        let is_large = growth.has_new_inode || growth.volume_bytes > GROWTH_BYTES_MAX;
+        if is_large || added > self.reserve_bytes / PART {
             return Err(StoreError::NoSpace);
         }
         self.added_bytes.store(added, Ordering::Relaxed);
         Ok(())
     }
 
-    /// A write met the end of the disk.
+    /// File bytes met the end of the disk.
     pub(crate) fn found_full(&self) {
-        self.short.store(true, Ordering::Release);
+        self.full.store(true, Ordering::Release);
     }
 
     /// The size of a step of background work that is usually `usual`: what one commit has to hold
     /// must stay far below the reserve.
     pub(crate) fn step(&self, usual: usize) -> usize {
-        if self.short.load(Ordering::Acquire) {
+        if self.is_short() {
             usual / STEP_PART
         } else {
             usual
@@ -136,17 +168,12 @@ impl Space {
     pub(crate) fn committed(&self, found_space: bool) {
         self.stuck.store(!found_space, Ordering::Release);
     }
-
-    fn ended(&self) {
-        self.short.store(false, Ordering::Release);
-        self.added_bytes.store(0, Ordering::Relaxed);
-    }
 }
 
 impl Store {
     /// Whether the disk is full, or as good as that: then only what frees space is accepted.
     pub fn is_short_of_space(&self) -> bool {
-        self.space.check_growth().is_err()
+        self.space.check_bytes().is_err()
     }
 
     /// Makes the page store hold space for `pages` changed pages, some more, and the reserve.
@@ -160,23 +187,26 @@ impl Store {
 
     /// Looks again how much space there is, after a commit.
     pub(crate) fn measure_space(&self) -> Result<()> {
-        match self.hold_space(0) {
-            Ok(()) => {
-                let free = self
-                    .host_space()
-                    .map_or(u64::MAX, |host| host.available_bytes);
-                if free >= self.space.reserve_bytes / PART {
-                    self.space.ended();
-                }
-                Ok(())
-            }
-            Err(error) if error.is_no_space() => {
-                let pages = (self.space.reserve_bytes / PART / PAGE_COST) as usize;
-                self.space.pages_held.store(pages, Ordering::Release);
-                self.space.found_full();
-                Ok(())
-            }
-            Err(error) => Err(error),
+        let space = &self.space;
+        let part = (space.reserve_bytes / PART / PAGE_COST) as usize;
+        // A little more than to begin with, lest it goes to and fro.
+        let more = if space.is_short() { part } else { 0 };
+        let short = match self.hold_space(more) {
+            Ok(()) => false,
+            Err(error) if error.is_no_space() => true,
+            Err(error) => return Err(error),
+        };
+        if short {
+            space.pages_held.store(part, Ordering::Release);
+        } else {
+            space.added_bytes.store(0, Ordering::Relaxed);
         }
+        space.short.store(short, Ordering::Release);
+        if space.full.load(Ordering::Acquire) {
+            let free = self.host_space()?.available_bytes;
+            let full = free < space.reserve_bytes / PART;
+            space.full.store(full, Ordering::Release);
+        }
+        Ok(())
     }
 }

@@ -241,7 +241,7 @@ impl State {
             key::kind::INODE => {
                 tree.inodes += u64::from(new.is_some());
                 tree.inodes -= u64::from(old.is_some());
-                self.next_inode = self.next_inode.max(inode.0 + 1);
+                self.next_inode = self.next_inode.max(inode.0.saturating_add(1));
             }
             key::kind::EXTENT => {
                 let length = |value: Option<&[u8]>| -> Result<u64> {
@@ -304,9 +304,11 @@ impl State {
 
     fn account_catalog(&mut self, pages: &Pages, key: &[u8], new: Option<&[u8]>) -> Result<()> {
         match key.split_first() {
-            Some((&catalog::VOLUME, view)) => {
-                let view = view.try_into().map_or(u32::MAX, u32::from_be_bytes);
-                let id = TreeId::volume(ViewId(view));
+            Some((&catalog::VOLUME, _)) => {
+                let view = catalog::view_of(key).ok_or_else(|| StoreError::Corrupt {
+                    what: "a volume's key is malformed".into(),
+                })?;
+                let id = TreeId::volume(view);
                 let Some(value) = new else {
                     self.trees.remove(&id);
                     return Ok(());

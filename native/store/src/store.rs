@@ -49,6 +49,8 @@ pub struct StoreOptions {
     pub cache_bytes: u64,
     /// Refuse all changes; nothing on disk is touched.
     pub read_only: bool,
+    /// Go on behind the last whole record of a damaged log, though later ones had been durable.
+    pub cut_log: bool,
 }
 
 impl Default for StoreOptions {
@@ -56,6 +58,7 @@ impl Default for StoreOptions {
         Self {
             cache_bytes: 128 << 20,
             read_only: false,
+            cut_log: false,
         }
     }
 }
@@ -103,6 +106,7 @@ pub struct Store {
     dir: PathBuf,
     clock: Box<dyn Clock>,
     read_only: bool,
+    cut_log: bool,
     pub(crate) pages: Arc<Pages>,
     pub(crate) segments: Segments,
     pub(crate) log: IntentLog,
@@ -294,6 +298,7 @@ impl Store {
             dir: dir.to_owned(),
             clock: parts.clock,
             read_only: options.read_only,
+            cut_log: options.cut_log,
             pages: Arc::new(Pages::new(parts.pages, options.cache_bytes)),
             segments: Segments::new(parts.segments, 1),
             log: IntentLog::new(parts.log),
@@ -349,6 +354,15 @@ impl Store {
     /// What opening the store found in the log.
     pub fn recovery(&self) -> &RecoveryReport {
         &self.recovery
+    }
+
+    /// Who owned the store before, and who does now, as its lock says: the process, and since when
+    /// to the second.
+    pub fn owners(&self) -> (String, String) {
+        let lock = self.lock.lock();
+        lock.as_ref().map_or_else(Default::default, |lock| {
+            (lock.before.clone(), lock.owner.clone())
+        })
     }
 
     /// The time by the store's clock.
@@ -449,7 +463,7 @@ impl Store {
     /// file until [`WriteTxn::put_range`]. Call it outside `read` and `write`.
     pub fn stage(&self, offset: u64, bytes: &[u8]) -> Result<Staged> {
         self.check_writable()?;
-        self.space.check_growth()?;
+        self.space.check_bytes()?;
         self.segments.stage(offset, bytes).inspect_err(|error| {
             if error.is_no_space() {
                 self.space.found_full();
@@ -478,34 +492,40 @@ impl Store {
     /// Makes everything acknowledged before the call durable. Calls at the same time share a flush.
     pub fn sync(&self) -> Result<()> {
         self.check_writable()?;
-        self.log.sync(|flush| {
+        self.log.sync(|durable, flush| {
             // A sync that failed while this one waited for it has closed the store.
             self.check_writable()?;
-            self.sync_alone(flush).inspect_err(|error| self.fail(error))
+            self.sync_alone(durable, flush)
+                .inspect_err(|error| self.fail(error))
         })
     }
 
-    fn sync_alone(&self, flush: Flush<'_>) -> Result<()> {
-        match self.segments.need() {
-            Need::Copy { ranges, upto } => {
-                self.copy_to_log(&ranges)?;
-                flush()?;
-                self.segments.copied(upto);
-                Ok(())
-            }
+    fn sync_alone(&self, durable: u64, flush: Flush<'_>) -> Result<Option<u64>> {
+        let (ranges, copied) = match self.segments.need() {
+            Need::Copy { ranges, upto } => (ranges, upto),
             Need::Sync => {
                 self.segments.sync()?;
-                flush()
+                (Vec::new(), 0)
             }
-        }
+        };
+        let number = match self.log_sync(durable, &ranges) {
+            // No space for copies: the bytes have theirs in the segments.
+            Err(error) if error.is_no_space() => {
+                self.segments.sync()?;
+                None
+            }
+            logged => Some(logged?),
+        };
+        flush()?;
+        self.segments.copied(copied);
+        Ok(number)
     }
 
-    /// Puts bytes of segments into the log, so that its next flush makes them durable.
-    fn copy_to_log(&self, ranges: &[Range]) -> Result<()> {
-        if ranges.is_empty() {
-            return Ok(());
-        }
+    /// Notes in the log what is durable, and puts bytes of segments there, so that its next flush
+    /// makes them durable. Returns the number of the record.
+    fn log_sync(&self, durable: u64, ranges: &[Range]) -> Result<u64> {
         let mut body = Encoder::new();
+        Operation::Synced { upto: durable }.encode(&mut body);
         let mut bytes = Vec::new();
         for range in ranges {
             bytes.resize(range.length, 0);
@@ -518,11 +538,9 @@ impl Store {
             };
             operation.encode(&mut body);
         }
-        match self.append(&mut self.state.write(), &body.finish()) {
-            // No space to copy them: they have theirs in the segments.
-            Err(error) if error.is_no_space() => self.segments.sync(),
-            other => other,
-        }
+        let mut state = self.state.write();
+        let number = state.log_sequence;
+        self.append(&mut state, &body.finish()).map(|()| number)
     }
 
     /// Walks the keys that differ between two views, skipping pages they share. No lock is held
@@ -583,9 +601,16 @@ impl Store {
         self.segments.retire_active();
         match self.commit() {
             // The log has everything, and is made durable as the commit would have been.
-            Err(error) if error.is_no_space() => self.log.sync(|flush| self.sync_alone(flush)),
+            Err(error) if error.is_no_space() => self
+                .log
+                .sync(|durable, flush| self.sync_alone(durable, flush)),
             other => other,
         }
+    }
+
+    /// Whether recovery may leave out records that had been durable.
+    pub(crate) fn may_lose_records(&self) -> bool {
+        self.read_only || self.cut_log
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -8,6 +8,7 @@
 
 use crate::error::{Result, StoreError};
 use crate::segments::{Piece, Pieces, Staged};
+use crate::space::Growth;
 use crate::state::{Reading, State};
 use crate::store::Store;
 use crate::tree::{self, Visit};
@@ -365,8 +366,7 @@ pub struct WriteTxn<'a> {
     pub(crate) log: Encoder,
     undo: Vec<(TreeId, Vec<u8>, Option<Vec<u8>>)>,
     freed_before: usize,
-    /// Bytes added to names and attributes, and to all trees.
-    added: (i64, i64),
+    growth: Growth,
     /// The record holds a snapshot: what comes after it belongs to the next epoch.
     pub(crate) ends_epoch: bool,
     done: bool,
@@ -388,7 +388,7 @@ impl<'a> WriteTxn<'a> {
             log,
             undo,
             freed_before,
-            added: (0, 0),
+            growth: Growth::default(),
             ends_epoch: false,
             done: false,
         }
@@ -404,7 +404,7 @@ impl<'a> WriteTxn<'a> {
                     what: "room in one log record",
                 });
             }
-            self.store.space.admit(self.added.0, self.added.1)?;
+            self.store.space.admit(&self.growth)?;
             self.store.append(&mut self.state, &body)?;
         }
         let open_pages = self.state.open.len();
@@ -424,7 +424,8 @@ impl<'a> WriteTxn<'a> {
     pub(crate) fn put_derived(&mut self, tree: TreeId, key: &[u8], value: &[u8]) -> Result<()> {
         let old = self.state.put(&self.store.pages, tree, key, value)?;
         let before = old.as_ref().map_or(0, |old| key.len() + old.len());
-        self.count(tree, (key.len() + value.len()) as i64 - before as i64);
+        let added = (key.len() + value.len()) as i64 - before as i64;
+        self.growth.count(tree, key, added, old.is_none());
         self.undo.push((tree, key.to_vec(), old));
         Ok(())
     }
@@ -440,16 +441,10 @@ impl<'a> WriteTxn<'a> {
         let Some(old) = self.state.delete(&self.store.pages, tree, key)? else {
             return Ok(false);
         };
-        self.count(tree, -((key.len() + old.len()) as i64));
+        let removed = (key.len() + old.len()) as i64;
+        self.growth.count(tree, key, -removed, false);
         self.undo.push((tree, key.to_vec(), Some(old)));
         Ok(true)
-    }
-
-    fn count(&mut self, tree: TreeId, added: i64) {
-        if tree != TreeId::CHUNKS && tree != TreeId::DEAD {
-            self.added.0 += added;
-        }
-        self.added.1 += added;
     }
 
     pub(crate) fn delete_key(&mut self, tree: TreeId, key: &[u8]) -> Result<bool> {

@@ -59,10 +59,9 @@ impl Unsynced {
         }
     }
 
-    /// The segment may hold bytes that were written before it was opened, and are not durable.
-    pub(crate) fn adopted(&mut self, segment: SegmentId) {
+    /// Notes a segment of which nobody knows what is durable.
+    pub(crate) fn found(&mut self, segment: SegmentId) {
         self.segments.insert(segment);
-        // As if it held a range that is too large to be copied: only a sync will do.
         self.next += 1;
         self.recent.clear();
         self.recent_bytes = 0;

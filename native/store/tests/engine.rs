@@ -127,21 +127,12 @@ fn what_was_written_is_there_after_reopening() {
 #[test]
 fn a_process_that_dies_loses_nothing_acknowledged() {
     let (_dir, store) = fresh();
-    let path = store.dir().to_owned();
     put(&store, &plain(1), b"one");
     write(&store, ROOT, InodeId(7), 0, &[5; 100_000]);
     // What a killed process leaves: files as the kernel has them. Another directory gets them, since
     // this process still holds the lock.
-    let copy = path.with_file_name("copy");
-    for folder in ["", "meta", "segments", "log"] {
-        std::fs::create_dir_all(copy.join(folder)).unwrap();
-        for entry in std::fs::read_dir(path.join(folder)).unwrap() {
-            let entry = entry.unwrap();
-            if entry.file_type().unwrap().is_file() {
-                std::fs::copy(entry.path(), copy.join(folder).join(entry.file_name())).unwrap();
-            }
-        }
-    }
+    let copy = store.dir().with_file_name("copy");
+    killed(&store, &copy);
     let copied = open(&copy);
     assert_eq!(get(&copied, ROOT, &plain(1)), Some(b"one".to_vec()));
     assert_eq!(
@@ -150,6 +141,71 @@ fn a_process_that_dies_loses_nothing_acknowledged() {
     );
     check(copied);
     check(store);
+}
+
+/// Copies a store as a kill would leave it.
+fn killed(store: &Store, copy: &Path) {
+    for folder in ["", "meta", "segments", "log"] {
+        std::fs::create_dir_all(copy.join(folder)).unwrap();
+        for entry in std::fs::read_dir(store.dir().join(folder)).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                std::fs::copy(entry.path(), copy.join(folder).join(entry.file_name())).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_to_durable_records_of_the_log_is_told_and_nothing_changed() {
+    let (dir, store) = fresh();
+    store.maintain().unwrap();
+    for number in 0..10 {
+        put(&store, &plain(number), b"acknowledged");
+        store.sync().unwrap();
+    }
+    put(&store, &plain(10), b"not made durable");
+    let copy = |name: &str| {
+        let path = dir.path().join(name);
+        killed(&store, &path);
+        path
+    };
+    let (whole, torn, broken) = (copy("whole"), copy("torn"), copy("broken"));
+    let flip = |copy: &Path, what: &[u8]| {
+        for name in ["0.log", "1.log"] {
+            let path = copy.join("log").join(name);
+            let mut bytes = std::fs::read(&path).unwrap();
+            if let Some(at) = bytes.windows(what.len()).position(|window| window == what) {
+                bytes[at] ^= 4;
+                std::fs::write(&path, bytes).unwrap();
+            }
+        }
+    };
+    flip(&torn, b"not made durable");
+    flip(&broken, b"acknowledged");
+
+    assert_eq!(open(&whole).recovery().lost, 0);
+    let opened = open(&torn);
+    assert_eq!(opened.recovery().lost, 0);
+    assert_eq!(
+        get(&opened, ROOT, &plain(9)),
+        Some(b"acknowledged".to_vec())
+    );
+    assert_eq!(get(&opened, ROOT, &plain(10)), None);
+
+    let refused = Store::open(&broken, &StoreOptions::default());
+    assert_eq!(refused.err().unwrap().code(), "ERR_LOCKSTEP_LOG_DAMAGED");
+    let report = Store::check(&broken, &|_| ()).unwrap();
+    assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+    let cut = StoreOptions {
+        cut_log: true,
+        ..StoreOptions::default()
+    };
+    let opened = Store::open(&broken, &cut).unwrap();
+    assert!(opened.recovery().lost > 0);
+    assert_eq!(get(&opened, ROOT, &plain(0)), None);
+    put(&opened, &plain(0), b"again");
+    check(opened);
 }
 
 #[test]
@@ -333,6 +389,19 @@ fn a_flipped_bit_is_never_served() {
     let path = store.dir().to_owned();
     store.close().unwrap();
     assert_eq!(Store::check(&path, &|_| ()).unwrap().problems.len(), 1);
+}
+
+#[test]
+fn a_store_that_lost_its_pages_is_not_taken_for_an_empty_one() {
+    let (_dir, store) = fresh();
+    write(&store, ROOT, InodeId(5), 0, &[1; 200_000]);
+    let path = store.dir().to_owned();
+    store.close().unwrap();
+    drop(store);
+    std::fs::remove_file(path.join("meta/data.mdb")).unwrap();
+    let refused = Store::open(&path, &StoreOptions::default()).err().unwrap();
+    assert_eq!(refused.code(), "ERR_LOCKSTEP_CORRUPT");
+    assert_eq!(std::fs::read_dir(path.join("segments")).unwrap().count(), 1);
 }
 
 #[test]

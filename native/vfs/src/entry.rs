@@ -16,6 +16,7 @@ use lockstep_format::limits::LINK_COUNT_MAX;
 use lockstep_format::{Dentry, FileKind, Inode, InodeId, Timestamp, ViewId, key};
 use lockstep_store::{Reader, WriteTxn};
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 
 /// Files with at most this many stored bytes are freed by the call that removes the last name.
 const PURGE_AT_ONCE_BYTES: u64 = 4 << 20;
@@ -173,7 +174,9 @@ pub(crate) fn forget(
     inode: &Inode,
 ) -> Result<()> {
     let (view, id) = (node.view(), node.inode());
-    if !handles.keep_until_release(node) {
+    if handles.has_strangers.load(Ordering::Relaxed) {
+        effects.orphan(node);
+    } else if !handles.keep_until_release(node) {
         let inline = inode.kind != FileKind::File || inode.flags & flags::INLINE != 0;
         if inline {
             return purge(txn, view, id, inode);

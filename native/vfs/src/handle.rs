@@ -14,7 +14,7 @@ use lockstep_store::Reader;
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What a handle remembers of its opener.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ struct Holders {
 pub(crate) struct HandleTable {
     next: AtomicU64,
     files: RwLock<FxHashMap<u64, Arc<OpenFile>>>,
+    /// Somebody may hold nodes that have no handle here: see `takeover.rs`.
+    pub(crate) has_strangers: AtomicBool,
     holders: Mutex<FxHashMap<NodeId, Holders>>,
 }
 

@@ -270,20 +270,27 @@ impl Vfs {
         }
         let stored = self.inspect(|reader| stored_id(reader, class, name))?;
         let id = match stored {
-            Some(id) => id,
-            None => self.new_id(class, name)?,
+            Some(id) => Ok(id),
+            None => self.new_id(class, name),
         };
-        self.identity.remember(class, name, id);
-        Ok(id)
+        match id {
+            Ok(id) => {
+                self.identity.remember(class, name, id);
+                Ok(id)
+            }
+            // A store that takes no changes is read by whom the machine knows. The name gets its
+            // number for good when it can be stored.
+            Err(error) => self.machine_id(class, name).ok_or(error),
+        }
+    }
+
+    fn machine_id(&self, class: Class, name: &str) -> Option<u32> {
+        self.identity
+            .with_machine(|machine| machine.id(class, name))
     }
 
     fn new_id(&self, class: Class, name: &str) -> Result<u32> {
-        let machine = self
-            .identity
-            .with_machine(|machine| machine.id(class, name));
-        if self.read_only {
-            return Ok(machine.ok_or(Errno::ReadOnly)?);
-        }
+        let machine = self.machine_id(class, name);
         self.transact(|txn| intern(txn, class, name, machine))
     }
 
@@ -336,9 +343,7 @@ impl Vfs {
     /// The group of a user whom the machine does not know: of his name, unless the machine means
     /// something else by it. A user called like a powerful group must not become a member.
     fn own_group(&self, name: &str) -> Result<u32> {
-        let taken = self
-            .identity
-            .with_machine(|machine| machine.id(Class::Group, name));
+        let taken = self.machine_id(Class::Group, name);
         if taken.is_some() || self.read_only {
             return Ok(NO_GROUP);
         }

@@ -4,7 +4,8 @@
 //! - Work is found by orphan marks, which stand in the volumes' trees: a stop at any point loses
 //!   nothing, the next open goes on.
 //! - One transaction frees a bounded number of extents or entries, so that nobody waits long.
-//! - Nothing that is held open is freed.
+//! - Nothing that is held open is freed, nor what an earlier process's users may hold: such a node
+//!   is parked until the kernel forgets it.
 
 use crate::entry::{purge, remove_entry};
 use crate::error::{Result, VfsError};
@@ -13,11 +14,11 @@ use crate::handle::HandleTable;
 use crate::lookup::dentries;
 use crate::node::{inode_in, volume_record};
 use crate::remove::volume_records;
-use crate::{Errno, NodeId};
+use crate::{Errno, NodeId, Strangers};
 use lockstep_format::inode::flags;
 use lockstep_format::{Dentry, FileKind, Inode, InodeId, ViewId, key};
 use lockstep_store::{Reader, Store, StoreError, WriteTxn};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 use rustc_hash::FxHashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -46,6 +47,10 @@ struct Shared {
     changed: Condvar,
     /// How many `trees` the queue knows of: asked by every call that makes a name.
     trees: AtomicUsize,
+    /// Who may hold what the handle table does not know of.
+    strangers: RwLock<Option<Arc<dyn Strangers>>>,
+    /// What they hold.
+    parked: Mutex<FxHashSet<NodeId>>,
 }
 
 impl Shared {
@@ -74,6 +79,8 @@ impl Reaper {
             queue: Mutex::default(),
             changed: Condvar::new(),
             trees: AtomicUsize::new(0),
+            strangers: RwLock::default(),
+            parked: Mutex::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -81,8 +88,8 @@ impl Reaper {
         }
     }
 
-    /// Takes up the marks of an earlier life and starts the thread.
-    pub(crate) fn start(&self) -> Result<()> {
+    /// Takes up the marks of an earlier life.
+    pub(crate) fn adopt_all(&self) -> Result<()> {
         let volumes = self.shared.store.read(|txn| volume_records(txn))?;
         for (view, _) in volumes {
             match self.adopt(view) {
@@ -91,11 +98,23 @@ impl Reaper {
                 other => other?,
             }
         }
+        Ok(())
+    }
+
+    /// Starts the thread, unless it runs, and tells it whom to ask before it frees anything.
+    pub(crate) fn start(&self, strangers: Option<Arc<dyn Strangers>>) -> Result<()> {
+        *self.shared.strangers.write() = strangers;
+        let parked = std::mem::take(&mut *self.shared.parked.lock());
+        self.push(&Vec::from_iter(parked));
+        let mut running = self.thread.lock();
+        if running.is_some() {
+            return Ok(());
+        }
         let shared = Arc::clone(&self.shared);
         let thread = std::thread::Builder::new().name("lockstep-reaper".to_owned());
         let thread = thread.spawn(move || shared.run());
         let thread = thread.map_err(StoreError::io("start the reaper"))?;
-        *self.thread.lock() = Some(thread);
+        *running = Some(thread);
         Ok(())
     }
 
@@ -131,6 +150,13 @@ impl Reaper {
         }
         self.shared.queue.lock().nodes.extend_from_slice(nodes);
         self.shared.changed.notify_all();
+    }
+
+    /// The kernel let go of a node.
+    pub(crate) fn forgotten(&self, node: NodeId) {
+        if self.shared.parked.lock().remove(&node) {
+            self.push(&[node]);
+        }
     }
 
     /// A directory with entries is about to lose its name.
@@ -212,9 +238,27 @@ impl Shared {
         }
     }
 
+    /// Asks whether somebody outside the handle table may hold the node; then it is parked.
+    fn park_if_held(&self, node: NodeId) -> bool {
+        let Some(strangers) = self.strangers.read().clone() else {
+            return false;
+        };
+        // Parked first: it may be forgotten while we ask.
+        self.parked.lock().insert(node);
+        if strangers.may_hold(node) {
+            return true;
+        }
+        self.parked.lock().remove(&node);
+        false
+    }
+
     fn work_on(&self, node: NodeId) {
         let mut found = Vec::new();
-        let step = self.store.write(|txn| self.step(txn, node, &mut found));
+        // Before the transaction: who is asked may wait for one.
+        let parked = self.park_if_held(node);
+        let step = self
+            .store
+            .write(|txn| self.step(txn, node, parked, &mut found));
         let mut queue = self.queue.lock();
         match step {
             Ok(Step::TreeDone) => self.remove_tree(&mut queue, node),
@@ -241,6 +285,7 @@ impl Shared {
         &self,
         txn: &mut WriteTxn<'_>,
         node: NodeId,
+        parked: bool,
         found: &mut Vec<(NodeId, bool)>,
     ) -> Result<Step> {
         let (view, id) = (node.view(), node.inode());
@@ -254,7 +299,8 @@ impl Shared {
             return Ok(Step::TreeDone);
         }
         match inode.kind {
-            FileKind::Directory => self.directory_step(txn, node, &inode, found),
+            FileKind::Directory => self.directory_step(txn, node, &inode, parked, found),
+            _ if parked => Ok(Step::Done),
             _ => self.file_step(txn, node, &inode),
         }
     }
@@ -282,12 +328,13 @@ impl Shared {
         txn: &mut WriteTxn<'_>,
         node: NodeId,
         inode: &Inode,
+        parked: bool,
         found: &mut Vec<(NodeId, bool)>,
     ) -> Result<Step> {
         let (view, id) = (node.view(), node.inode());
         let entries = dentries(txn, view, id, None, ENTRY_BATCH)?;
         if entries.is_empty() {
-            if self.handles.keep_until_release(node) {
+            if parked || self.handles.keep_until_release(node) {
                 return Ok(Step::Done);
             }
             purge(txn, view, id, inode)?;

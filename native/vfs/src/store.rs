@@ -14,6 +14,7 @@ use lockstep_store::{
 };
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A store served as a file system. Cheap to share, safe from any thread.
 pub struct Vfs {
@@ -65,6 +66,14 @@ impl Vfs {
     /// Opens a store: recovers what the log holds, takes the lock, and goes on freeing what was
     /// removed before.
     pub fn open(dir: &Path, options: &StoreOptions) -> Result<Arc<Self>> {
+        let vfs = Self::open_waiting(dir, options)?;
+        vfs.reap(None)?;
+        Ok(vfs)
+    }
+
+    /// As [`Vfs::open`], but nothing without a name is freed before [`Vfs::reap`] is called: a
+    /// mount that outlived its daemon may have users who hold it.
+    pub fn open_waiting(dir: &Path, options: &StoreOptions) -> Result<Arc<Self>> {
         let store = Store::open(dir, options)?;
         let handles = Arc::new(HandleTable::default());
         let reaper = Reaper::new(Arc::clone(&store), Arc::clone(&handles));
@@ -77,8 +86,9 @@ impl Vfs {
             identity: Identity::default(),
             reaper,
         };
+        vfs.handles.has_strangers.store(true, Ordering::Relaxed);
         if !vfs.read_only {
-            vfs.reaper.start()?;
+            vfs.reaper.adopt_all()?;
         }
         Ok(Arc::new(vfs))
     }
@@ -114,6 +124,16 @@ impl Vfs {
     /// Space figures of the store.
     pub fn space(&self) -> Result<SpaceReport> {
         Ok(self.store.space()?)
+    }
+
+    /// Why the store accepts no changes until it is opened again, if a failure is the reason.
+    pub fn failure(&self) -> Option<String> {
+        self.store.failure()
+    }
+
+    /// Whether the disk is full: then only what frees space is accepted.
+    pub fn is_full(&self) -> bool {
+        self.store.is_short_of_space()
     }
 
     /// Reads everything while the store is in use, and tells what is damaged; see

@@ -327,3 +327,11 @@ pub trait Observer: Send + Sync {
     /// Called before the change is acknowledged, on the changing thread, with no lock held.
     fn changed(&self, events: &[Event]);
 }
+
+/// Who may hold nodes open that this process knows nothing of: the users of a mount that outlived
+/// the daemon which opened them.
+pub trait Strangers: Send + Sync {
+    /// Whether any of them may hold the node. If so, [`Vfs::forgotten`](crate::Vfs::forgotten) is
+    /// called once none does.
+    fn may_hold(&self, node: NodeId) -> bool;
+}

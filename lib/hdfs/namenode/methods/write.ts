@@ -7,6 +7,7 @@
  */
 
 import { JavaException } from '../../../java-exceptions.js'
+import { noDatanode } from '../exceptions.js'
 import type { Namespace } from '../namespace.js'
 import { Writer } from '../writer.js'
 import type { NewFile } from '../writer.js'
@@ -43,7 +44,8 @@ export function writeMethods(ns: Namespace): ClientHandlers {
       const isExcluded = request.excludeNodes.some(
         node => node.id?.datanodeUuid === ns.config.datanodeUuid,
       )
-      if (isExcluded) throw noDatanode(request.src)
+      if (isExcluded) throw noDatanode(request.src, 1)
+      if (ns.store.health().full) throw noDatanode(request.src, 'no')
       return { block: files.addBlock(file, request.previous) }
     },
     abandonBlock: (request, call) => {
@@ -127,12 +129,4 @@ export function writeMethods(ns: Namespace): ClientHandlers {
       }
     },
   }
-}
-
-function noDatanode(path: string): JavaException {
-  return new JavaException(
-    'IO',
-    `File ${path} could only be written to 0 of the 1 minReplication nodes. ` +
-      'There are 1 datanode(s) running and 1 node(s) are excluded in this operation.',
-  )
 }

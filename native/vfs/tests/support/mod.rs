@@ -8,6 +8,7 @@ use lockstep_vfs::{
     Attributes, Caller, Errno, HandleId, NodeId, OpenFlags, StoreOptions, Vfs, VfsError,
 };
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) const READ: OpenFlags = flags(true, false, false);
@@ -31,7 +32,11 @@ pub(crate) struct TestStore {
 }
 
 pub(crate) fn new_store() -> TestStore {
-    let dir = tempfile::tempdir().unwrap();
+    new_store_in(&std::env::temp_dir())
+}
+
+pub(crate) fn new_store_in(parent: &Path) -> TestStore {
+    let dir = tempfile::tempdir_in(parent).unwrap();
     let path = dir.path().join("store");
     Vfs::create(&path).unwrap();
     let vfs = Vfs::open(&path, &StoreOptions::default()).unwrap();
@@ -39,6 +44,12 @@ pub(crate) fn new_store() -> TestStore {
 }
 
 impl TestStore {
+    /// An open store that lies elsewhere.
+    pub(crate) fn over(vfs: Arc<Vfs>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { vfs, dir }
+    }
+
     pub(crate) fn reopen(&mut self) {
         self.vfs.close().unwrap();
         let path = self.dir.path().join("store");

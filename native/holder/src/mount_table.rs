@@ -1,42 +1,62 @@
-//! What is mounted where, from `/proc/self/mountinfo`.
+//! What is mounted where, from `/proc/self/mountinfo`, and taking it away by force.
 //!
 //! Invariant: reading the table never touches a mounted file system, so a dead or hanging mount
 //! cannot hang the reader.
 
+use rustix::mount::UnmountFlags;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// The type under which stores are mounted, as `mount` shows it.
-pub(crate) const FILE_SYSTEM: &str = "fuse.lockstep";
+pub const FILE_SYSTEM: &str = "fuse.lockstep";
 
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct MountEntry {
-    pub(crate) major: u32,
-    pub(crate) minor: u32,
-    pub(crate) point: PathBuf,
-    pub(crate) file_system: String,
-    pub(crate) source: String,
+pub struct MountEntry {
+    major: u32,
+    minor: u32,
+    point: PathBuf,
+    /// Its type.
+    pub file_system: String,
+    /// What is mounted, as `mount` shows it.
+    pub source: String,
 }
 
 impl MountEntry {
     /// Whether this is a store's mount, whoever serves it.
-    pub(crate) fn is_ours(&self) -> bool {
+    pub fn is_ours(&self) -> bool {
         self.file_system == FILE_SYSTEM
     }
 
     /// The device number of the mount, which no other mount has at the same time.
-    pub(crate) fn device(&self) -> (u32, u32) {
+    pub fn device(&self) -> (u32, u32) {
         (self.major, self.minor)
     }
 }
 
 /// The mount that is seen at `point`: the last one made there.
-pub(crate) fn at(point: &Path) -> io::Result<Option<MountEntry>> {
+pub fn at(point: &Path) -> io::Result<Option<MountEntry>> {
     let table = std::fs::read("/proc/self/mountinfo")?;
     Ok(last_at(&table, point))
+}
+
+/// Takes a mount away without waiting for those who use it, and cuts its connection: they get an
+/// error. Touches nothing of the mounted file system.
+pub fn take_away(point: &Path, device: (u32, u32)) {
+    if at(point).is_ok_and(|entry| entry.is_some_and(|entry| entry.device() == device)) {
+        let flags = UnmountFlags::FORCE | UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+        // Where this is not allowed, cutting the connection may be.
+        let _ = rustix::mount::unmount(point, flags);
+    }
+    // The connection ended with the mount, unless it was moved or may not be unmounted.
+    let _ = abort(device);
+}
+
+/// Cuts the connection of a mount: all that waits for its daemon gets an error.
+pub fn abort(device: (u32, u32)) -> io::Result<()> {
+    std::fs::write(format!("/sys/fs/fuse/connections/{}/abort", device.1), "1")
 }
 
 fn last_at(table: &[u8], point: &Path) -> Option<MountEntry> {
@@ -85,7 +105,7 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 }
 
 /// The path with every link but a last one resolved, without looking at what is mounted there.
-pub(crate) fn canonical(path: &Path) -> io::Result<PathBuf> {
+pub fn canonical(path: &Path) -> io::Result<PathBuf> {
     let absolute = std::path::absolute(path)?;
     match (absolute.parent(), absolute.file_name()) {
         (Some(parent), Some(name)) if name.as_bytes() != b".." => {

@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
+use rustix::io::Errno;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
@@ -23,12 +24,12 @@ struct FileHandle {
 }
 
 /// Has the kernel fetch size and times of `node`, if it caches the node and holds them for old.
-/// Returns whether this works at all on this mount.
-pub(crate) fn refresh(point: &Path, node: u64) -> bool {
+///
+/// # Errors
+/// `EPERM` if this does not work at all on this mount.
+pub(crate) fn refresh(point: &Path, node: u64) -> Result<(), Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let Ok(root) = rustix::fs::open(point, flags, Mode::empty()) else {
-        return true;
-    };
+    let root = rustix::fs::open(point, flags, Mode::empty())?;
     let mut handle = FileHandle {
         handle_bytes: size_of::<[u32; 3]>() as libc::c_uint,
         handle_type: INODE_AND_GENERATION,
@@ -46,13 +47,10 @@ pub(crate) fn refresh(point: &Path, node: u64) -> bool {
         );
         (result >= 0).then(|| OwnedFd::from_raw_fd(result as i32))
     };
-    match opened {
-        Some(inode) => {
-            let mask = StatxFlags::SIZE | StatxFlags::MTIME;
-            // An inode that went away meanwhile has no size to be wrong about.
-            let _ = rustix::fs::statx(&inode, "", AtFlags::EMPTY_PATH, mask);
-            true
-        }
-        None => std::io::Error::last_os_error().raw_os_error() != Some(libc::EPERM),
-    }
+    let Some(inode) = opened else {
+        let error = std::io::Error::last_os_error();
+        return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO));
+    };
+    let mask = StatxFlags::SIZE | StatxFlags::MTIME;
+    rustix::fs::statx(&inode, "", AtFlags::EMPTY_PATH, mask).map(drop)
 }
