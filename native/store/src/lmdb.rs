@@ -174,6 +174,22 @@ impl LmdbPageStore {
         Ok(())
     }
 
+    /// The keys of those pages that LMDB can free. One that must stay is a page that nothing reaches: a
+    /// check says so.
+    fn deletable(&self, open: &Open, pages: &[PageId]) -> heed::Result<Vec<[u8; 8]>> {
+        // Not in the transaction that writes: what that one changed lies outside of the map.
+        let txn = open.env.read_txn()?;
+        let mut keys = Vec::with_capacity(pages.len());
+        for page in pages {
+            let key = page.0.to_be_bytes();
+            let value = open.records.get(&txn, &key)?;
+            if value.is_some_and(|value| may_be_freed(value, self.page_bytes)) {
+                keys.push(key);
+            }
+        }
+        Ok(keys)
+    }
+
     fn with<T>(&self, f: impl FnOnce(&Open) -> heed::Result<T>) -> Result<T> {
         match &*self.open.read() {
             Some(open) => f(open).map_err(failed),
@@ -182,7 +198,7 @@ impl LmdbPageStore {
     }
 }
 
-/// Whether LMDB will free as many pages for this value as it takes.
+/// Whether LMDB will free as many pages for this value, which lies in the map, as it takes.
 fn may_be_freed(value: &[u8], page_bytes: usize) -> bool {
     let at = value.as_ptr();
     if page_bytes == 0 || at.addr() % page_bytes != lmdb_file::HEADER_BYTES {
@@ -224,14 +240,10 @@ impl PageStore for LmdbPageStore {
         meta: &[u8],
     ) -> Result<()> {
         let done = self.with(|open| {
+            let deletes = self.deletable(open, deletes)?;
             let mut txn = open.env.write_txn()?;
-            for page in deletes {
-                let key = page.0.to_be_bytes();
-                let value = open.records.get(&txn, &key)?;
-                // One that must stay is a page that nothing reaches: a check says so.
-                if value.is_some_and(|value| may_be_freed(value, self.page_bytes)) {
-                    open.records.delete(&mut txn, &key)?;
-                }
+            for key in &deletes {
+                open.records.delete(&mut txn, key)?;
             }
             for (page, bytes) in puts {
                 open.records.put(&mut txn, &page.0.to_be_bytes(), &bytes)?;

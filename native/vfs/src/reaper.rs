@@ -8,7 +8,7 @@
 //!   is parked until the kernel forgets it.
 
 use crate::entry::{purge, remove_entry};
-use crate::error::Result;
+use crate::error::{Result, VfsError};
 use crate::event::Effects;
 use crate::handle::HandleTable;
 use crate::lookup::dentries;
@@ -92,7 +92,11 @@ impl Reaper {
     pub(crate) fn adopt_all(&self) -> Result<()> {
         let volumes = self.shared.store.read(|txn| volume_records(txn))?;
         for (view, _) in volumes {
-            self.adopt(view)?;
+            match self.adopt(view) {
+                // What cannot be read is not freed; the other volumes are served.
+                Err(VfsError::Store(error)) if error.is_damage() => {}
+                other => other?,
+            }
         }
         Ok(())
     }
