@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 const ALIGN: u64 = 4096;
 /// A range this large is worth its hole at once.
 const LARGE_BYTES: u64 = 256 << 10;
-/// Holes made in one turn: while the store rests, and while it is busy.
+/// Holes made in one turn: while the store rests; while it is busy, large ones and any.
 const TURN_RESTING: usize = 64;
+const TURN_LARGE: usize = 64;
 const TURN_BUSY: usize = 8;
 /// More ranges are not remembered.
 const RANGES_MAX: usize = 1 << 18;
@@ -64,11 +65,11 @@ impl Holes {
         ranges.append(&mut behind.split_off(&(SegmentId(segment.0 + 1), 0)));
     }
 
-    /// Takes up to `count` ranges of at least `bytes` away.
-    fn take(&self, bytes: u64, count: usize) -> Vec<(SegmentId, Range<u64>)> {
+    /// Takes up to `count` large ranges away.
+    fn take_large(&self, count: usize) -> Vec<(SegmentId, Range<u64>)> {
         let mut taken = Vec::new();
         self.ranges.lock().retain(|&(segment, start), &mut end| {
-            let keep = taken.len() == count || end - start < bytes;
+            let keep = taken.len() == count || end - start < LARGE_BYTES;
             if !keep {
                 taken.push((segment, start..end));
             }
@@ -76,16 +77,29 @@ impl Holes {
         });
         taken
     }
+
+    /// Takes up to `count` ranges away, in order.
+    fn take(&self, count: usize) -> Vec<(SegmentId, Range<u64>)> {
+        let mut ranges = self.ranges.lock();
+        let next = || ranges.pop_first();
+        std::iter::from_fn(next)
+            .take(count)
+            .map(|((segment, start), end)| (segment, start..end))
+            .collect()
+    }
 }
 
 impl Store {
     /// Makes some of the holes that wait. True if there are more that should not wait.
     pub(crate) fn punch_some(&self, resting: bool) -> Result<bool> {
-        let turn = if resting { TURN_RESTING } else { TURN_BUSY };
-        let mut taken = self.holes.take(LARGE_BYTES, TURN_RESTING);
-        let more = taken.len() == TURN_RESTING;
-        taken.extend(self.holes.take(0, turn.saturating_sub(taken.len())));
-        let more = more || resting && taken.len() >= turn;
+        let (taken, turn) = if resting {
+            (self.holes.take(TURN_RESTING), TURN_RESTING)
+        } else {
+            let mut taken = self.holes.take_large(TURN_LARGE);
+            taken.extend(self.holes.take(TURN_BUSY));
+            (taken, TURN_LARGE + TURN_BUSY)
+        };
+        let more = taken.len() == turn;
         for (segment, range) in taken {
             self.punch(segment, range)?;
         }
@@ -128,17 +142,17 @@ mod tests {
         }
         holes.add(two, 30..40);
         holes.add(two, 0..5);
-        let all = holes.take(0, 10);
+        let all = holes.take(10);
         let expected = [(one, 0..30), (one, 40..55), (one, 60..70)];
         assert_eq!(all[..3], expected);
         assert_eq!(all[3..], [(two, 0..5), (two, 30..40)]);
-        for (segment, range) in all {
-            holes.add(segment, range);
-        }
-        assert_eq!(holes.take(12, 10), [(one, 0..30), (one, 40..55)]);
+        holes.add(one, 1..9);
+        holes.add(one, 10..10 + LARGE_BYTES);
+        assert_eq!(holes.take_large(9), [(one, 10..10 + LARGE_BYTES)]);
+        holes.add(two, 0..5);
         holes.add(SegmentId(3), 1..2);
         holes.forget(two);
-        assert_eq!(holes.take(0, 1), [(one, 60..70)]);
-        assert_eq!(holes.take(0, 9), [(SegmentId(3), 1..2)]);
+        assert_eq!(holes.take(1), [(one, 1..9)]);
+        assert_eq!(holes.take(9), [(SegmentId(3), 1..2)]);
     }
 }
