@@ -14,7 +14,7 @@ use crate::tree;
 use crate::txn::{self, Reader};
 use lockstep_format::key::{self, catalog};
 use lockstep_format::{ChunkRecord, Epoch, Footer, Meta, PageId, SegmentId, SegmentRecord, TreeId};
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// What a commit is about to publish.
@@ -243,41 +243,20 @@ impl Store {
             let count = busy.unwrap_or(grace.len());
             grace.drain(..count).collect()
         };
-        let store = self.segments.store();
+        let short = self.is_short_of_space();
         for entry in done {
-            for (segment, range) in joined(entry.freed) {
-                if !entry.empty_segments.contains(&segment) && self.segment_exists(segment) {
-                    self.punch(segment, range)?;
-                }
+            for chunk in entry.freed {
+                let end = chunk.offset + u64::from(chunk.length);
+                self.holes.add(chunk.segment, chunk.offset..end);
             }
-            for segment in &entry.empty_segments {
-                store.remove(*segment)?;
+            for segment in entry.empty_segments {
+                self.segments.store().remove(segment)?;
+                self.holes.forget(segment);
             }
         }
-        Ok(())
-    }
-
-    /// Gives back the whole pages of a range of a segment: another chunk may begin in the last
-    /// one, and one that is smaller in any.
-    fn punch(&self, segment: SegmentId, range: Range<u64>) -> Result<()> {
-        let start = range.start.next_multiple_of(PUNCH_ALIGN);
-        let end = range.end / PUNCH_ALIGN * PUNCH_ALIGN;
-        if start >= end {
-            return Ok(());
-        }
-        match self.segments.store().punch(segment, start, end - start) {
-            // Splitting an extent may need a block: the space comes back with the whole segment.
-            Err(error) if error.is_no_space() => Ok(()),
-            other => other,
-        }
-    }
-
-    fn segment_exists(&self, segment: SegmentId) -> bool {
-        self.state.read().segments.contains_key(&segment)
+        if short { self.punch_rest() } else { Ok(()) }
     }
 }
-
-const PUNCH_ALIGN: u64 = 4096;
 
 fn gap(segment: SegmentId, offset: u64, end: u64) -> FreedChunk {
     let length = end.saturating_sub(offset) as u32;
@@ -286,23 +265,6 @@ fn gap(segment: SegmentId, offset: u64, end: u64) -> FreedChunk {
         offset,
         length,
     }
-}
-
-/// The ranges that chunks took, by segment, those that touch each other as one: a file written in
-/// small pieces is given back in few large ones.
-fn joined(mut freed: Vec<FreedChunk>) -> Vec<(SegmentId, Range<u64>)> {
-    freed.sort_unstable_by_key(|chunk| (chunk.segment, chunk.offset));
-    let mut list: Vec<(SegmentId, Range<u64>)> = Vec::new();
-    for chunk in freed {
-        let end = chunk.offset + u64::from(chunk.length);
-        match list.last_mut() {
-            Some((segment, range)) if *segment == chunk.segment && range.end == chunk.offset => {
-                range.end = end;
-            }
-            _ => list.push((chunk.segment, chunk.offset..end)),
-        }
-    }
-    list
 }
 
 /// The list of a segment's chunks, and where it belongs.

@@ -15,6 +15,7 @@ mod damage;
 mod error;
 mod examine;
 mod file;
+mod holes;
 mod intent_log;
 mod lmdb;
 mod lmdb_file;

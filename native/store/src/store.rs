@@ -4,6 +4,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::commit::Grace;
 use crate::error::{Result, StoreError};
 use crate::file::{FileLogStore, FileSegmentStore, sync_directory};
+use crate::holes::Holes;
 use crate::intent_log::{Flush, IntentLog};
 use crate::lmdb::LmdbPageStore;
 use crate::lock::StoreLock;
@@ -121,6 +122,7 @@ pub struct Store {
     /// Cloned by readers of chunks; exchanged by each commit.
     pub(crate) readers: Mutex<Arc<()>>,
     pub(crate) grace: Mutex<Vec<Grace>>,
+    pub(crate) holes: Holes,
     pub(crate) reclaim: Mutex<FxHashSet<ViewId>>,
     pub(crate) scrubbing: Scrubbing,
     failure: Mutex<Option<String>>,
@@ -310,6 +312,7 @@ impl Store {
             waiting: Mutex::default(),
             readers: Mutex::default(),
             grace: Mutex::default(),
+            holes: Holes::default(),
             reclaim: Mutex::default(),
             scrubbing: Scrubbing::default(),
             failure: Mutex::default(),
@@ -343,12 +346,14 @@ impl Store {
     }
 
     /// One round of background work: a commit, if anything changed, and a bounded amount of
-    /// reclaiming. True if there is more to reclaim. A store opened from a directory does this by
+    /// reclaiming and of giving space back. True if there is more to do. A store opened from a directory does this by
     /// itself, once a second and under pressure.
     pub fn maintain(&self) -> Result<bool> {
         self.check_writable()?;
+        let resting = !self.state.read().dirty;
         self.commit()?;
-        self.reclaim_some()
+        let more = self.reclaim_some()?;
+        Ok(self.punch_some(resting)? || more)
     }
 
     /// What opening the store found in the log.
@@ -604,7 +609,7 @@ impl Store {
             Err(error) if error.is_no_space() => self
                 .log
                 .sync(|durable, flush| self.sync_alone(durable, flush)),
-            other => other,
+            other => other.and_then(|()| self.punch_rest()),
         }
     }
 

@@ -31,7 +31,7 @@ fn measure(what: &str, count: u32, mut step: impl FnMut(u64)) {
     let wall = start.elapsed() / count;
     // What was left for the next commit is part of the cost.
     std::thread::sleep(Duration::from_millis(1500));
-    let cpu = (process_time() - cpu) / count;
+    let cpu = process_time().saturating_sub(cpu) / count;
     let (wall, cpu) = (wall.as_nanos(), cpu.as_nanos());
     println!("{what:32} {count:>9} times  {wall:>8} ns  {cpu:>8} ns CPU");
 }
