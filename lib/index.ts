@@ -36,6 +36,7 @@ export type {
   CheckReport,
   ContentSummary,
   Problem,
+  RepairReport,
   RecoveryReport,
   ScrubStatus,
   SpaceReport,

@@ -176,6 +176,18 @@ export interface CheckReport {
   problemCount: number
 }
 
+/** What a repair will do, or did. */
+export interface RepairReport {
+  /** The steps, for people; nothing to do if empty. */
+  steps: string[]
+  /** Why something that might have been repaired is not. */
+  refused?: string
+  /** The problems that will stay, or stayed: what nobody else has. */
+  remaining: Problem[]
+  /** The folder that keeps what was there before; missing if nothing was changed. */
+  kept?: string
+}
+
 /** How far a check is. */
 export interface CheckProgress {
   doneBytes: number
@@ -517,6 +529,11 @@ interface Binding {
     create(dir: string): void
     open(dir: string, options?: NativeStoreOptions): Promise<NativeStore>
   }
+  repairStore(
+    dir: string,
+    apply: boolean,
+    onProgress: (progress: CheckProgress) => void,
+  ): Promise<RepairReport>
   checkStore(dir: string, onProgress: (progress: CheckProgress) => void): Promise<CheckReport>
   freeKilled(path: string, pid: number): Promise<boolean>
 }
@@ -586,4 +603,21 @@ export async function checkStore(
   onProgress: (progress: CheckProgress) => void = () => undefined,
 ): Promise<CheckReport> {
   return await binding().checkStore(dir, onProgress)
+}
+
+/**
+ * Repairs a store that nobody has open, or says what a repair would do.
+ *
+ * @param dir - Where it lies.
+ * @param apply - Whether to do it.
+ * @param onProgress - Told now and then how far the checks before and after are.
+ * @throws `ERR_LOCKSTEP_LOCKED`, `ERR_LOCKSTEP_NOT_A_STORE`, `ERR_LOCKSTEP_CORRUPT` if it cannot be
+ * opened at all.
+ */
+export async function repairStore(
+  dir: string,
+  apply: boolean,
+  onProgress: (progress: CheckProgress) => void = () => undefined,
+): Promise<RepairReport> {
+  return await binding().repairStore(dir, apply, onProgress)
 }

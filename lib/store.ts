@@ -9,11 +9,12 @@ import { setTimeout } from 'node:timers/promises'
 import { nativeOptions } from './config.js'
 import type { StoreOptions } from './config.js'
 import { AbortError, codeOf, errorFor, guard, guardAsync, systemError } from './errors.js'
-import { NativeStore, checkStore } from './native.js'
+import { NativeStore, checkStore, repairStore } from './native.js'
 import type {
   CheckProgress,
   CheckReport,
   NativeScrubOptions,
+  RepairReport,
   RecoveryReport,
   ScrubStatus,
   SpaceReport,
@@ -101,6 +102,24 @@ export class Store extends Session {
   ): Promise<CheckReport> {
     return await guardAsync({ syscall: 'check', path: directory }, () =>
       checkStore(directory, options.onProgress),
+    )
+  }
+
+  /**
+   * Repairs a store that nobody has open: what can be derived again is, and nothing else. Without
+   * `apply` it only says what it would do. Copies of what it changes stay in the store's directory.
+   *
+   * @param directory - Where it lies.
+   * @param options - `apply`: do it; `onProgress` is told how far the checks before and after are.
+   * @throws LockstepError `ERR_LOCKSTEP_LOCKED`, `ERR_LOCKSTEP_NOT_A_STORE`; `ERR_LOCKSTEP_CORRUPT`
+   * if it cannot be opened at all: then it cannot be repaired.
+   */
+  static async repair(
+    directory: string,
+    options: { apply?: boolean; onProgress?: (progress: CheckProgress) => void } = {},
+  ): Promise<RepairReport> {
+    return await guardAsync({ syscall: 'repair', path: directory }, () =>
+      repairStore(directory, options.apply === true, options.onProgress),
     )
   }
 

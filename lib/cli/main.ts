@@ -16,6 +16,7 @@ import { addInit } from './commands/init.js'
 import { addLs } from './commands/ls.js'
 import { addMkdir } from './commands/mkdir.js'
 import { addPut } from './commands/put.js'
+import { addRepair } from './commands/repair.js'
 import { addRm } from './commands/rm.js'
 import { addScrub } from './commands/scrub.js'
 import { addServe } from './commands/serve.js'
@@ -29,7 +30,7 @@ import { printFailure } from './render.js'
 
 const COMMANDS = [
   ...[addInit, addServe, addStart, addSnapshot, addClone, addVolume, addDiff, addLs, addCat],
-  ...[addPut, addGet, addRm, addStat, addMkdir, addSpace, addCheck, addScrub],
+  ...[addPut, addGet, addRm, addStat, addMkdir, addSpace, addCheck, addScrub, addRepair],
 ]
 
 /** The program with all its commands. */

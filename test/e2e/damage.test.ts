@@ -157,3 +157,23 @@ await t.test('a scrub through the daemon and a check name it', async t => {
   t.match(check.stdout, /\/file: bytes 2621440 to 2637823/)
   t.match(check.stdout, /\.snapshot\/before\/file: bytes 2621440 to 2637823/)
 })
+
+await t.test('a repair plans first, mends what it can, and says what stays', async t => {
+  const [segment = ''] = (await readdir(join(store, 'segments'))).sort()
+  const file = await open(join(store, 'segments', segment), 'r+')
+  const { size } = await file.stat()
+  await file.write('?', size - 40)
+  await file.close()
+  const plan = await runCli(['repair', store])
+  t.match(plan.stdout, /write the footers of 1 segments? anew/)
+  t.match(plan.stdout, /\/file: bytes 2621440 to 2637823/)
+  t.match(plan.stdout, /--yes/)
+  t.notOk(
+    (await readdir(store)).some(name => name.startsWith('repair-')),
+    'nothing was done',
+  )
+  const done = await runCli(['repair', store, '--yes', '--json'])
+  t.match(JSON.parse(done.stdout), { remaining: [{ kind: 'bytes' }], kept: /repair-/ })
+  const check = await runCli(['check', store, '--json'], { allowFailure: true })
+  t.match(JSON.parse(check.stdout), { problemCount: 1, problems: [{ kind: 'bytes' }] })
+})

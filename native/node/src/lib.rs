@@ -24,6 +24,7 @@ pub mod no_fuse;
 mod number;
 mod path;
 mod problem;
+pub mod repair;
 mod scrub;
 mod store;
 mod task;

@@ -24,7 +24,7 @@ use lockstep_format::{
 };
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -90,6 +90,19 @@ struct Checker<'a> {
     /// Trees of which a page cannot be read; snapshots count as the volume they are of.
     broken: FxHashSet<TreeId>,
     ranges: FxHashMap<ChunkPtr, Vec<(u32, u32)>>,
+    /// Volumes whose accounts could be derived: inodes and bytes.
+    volumes: Vec<(TreeId, (u64, u64))>,
+    dead_bytes: u64,
+}
+
+/// What accounts must say, as derived from the trees.
+pub(crate) struct Derived {
+    /// Inodes and bytes of each volume.
+    pub(crate) volumes: Vec<(TreeId, (u64, u64))>,
+    /// Bytes that only snapshots keep.
+    pub(crate) dead_bytes: u64,
+    /// Bytes in use of each chunk.
+    pub(crate) used: BTreeMap<ChunkPtr, u32>,
 }
 
 impl Store {
@@ -120,27 +133,65 @@ impl Store {
 
     fn check_everything(&self, progress: OnProgress<'_>) -> CheckReport {
         let state = self.state.read();
-        Checker {
-            store: self,
-            state: &state,
-            source: Stored {
-                state: &state,
-                store: self,
-            },
+        Checker::new(self, &state, progress).run()
+    }
+
+    /// Derives accounts from the trees; `None` if pages are lost that would say.
+    pub(crate) fn derive(&self, state: &State) -> Option<Derived> {
+        let mut checker = Checker::new(self, state, &|_| ());
+        checker.trees();
+        checker.broken.remove(&TreeId::CHUNKS);
+        let used = |(pointer, ranges): (ChunkPtr, Vec<(u32, u32)>)| (pointer, union(ranges).0);
+        checker.broken.is_empty().then(|| Derived {
+            volumes: checker.volumes,
+            dead_bytes: checker.dead_bytes,
+            used: checker.ranges.into_iter().map(used).collect(),
+        })
+    }
+}
+
+/// How many bytes the ranges cover together, and where the last one ends.
+fn union(mut ranges: Vec<(u32, u32)>) -> (u32, u32) {
+    ranges.sort_unstable();
+    let (mut used, mut end) = (0, 0);
+    for (offset, length) in ranges {
+        let stop = offset.saturating_add(length);
+        used += stop.saturating_sub(offset.max(end));
+        end = end.max(stop);
+    }
+    (used, end)
+}
+
+impl<'a> Checker<'a> {
+    fn new(store: &'a Store, state: &'a State, progress: OnProgress<'a>) -> Self {
+        Self {
+            store,
+            state,
+            source: Stored { state, store },
             progress,
             report: CheckReport::default(),
             problems: Problems::default(),
             seen: FxHashSet::default(),
             broken: FxHashSet::default(),
             ranges: FxHashMap::default(),
+            volumes: Vec::new(),
+            dead_bytes: 0,
         }
-        .run()
     }
-}
 
-impl Checker<'_> {
     fn run(mut self) -> CheckReport {
         self.report.log_records = self.store.recovery().records;
+        let dead_pages = self.trees();
+        self.segments();
+        self.stored_pages(&dead_pages);
+        damage::name(&self.source, self.state, &mut self.problems.list);
+        self.report.problem_count = self.problems.count;
+        self.report.problems = self.problems.list;
+        self.report
+    }
+
+    /// Walks all trees; returns the pages that are noted as dead.
+    fn trees(&mut self) -> FxHashSet<PageId> {
         for id in [TreeId::CATALOG, TreeId::CHUNKS, TreeId::DEAD] {
             self.tree(id, self.state.root(id));
         }
@@ -156,13 +207,7 @@ impl Checker<'_> {
                 self.volume(*id);
             }
         }
-        let dead_pages = self.dead();
-        self.segments();
-        self.stored_pages(&dead_pages);
-        damage::name(&self.source, self.state, &mut self.problems.list);
-        self.report.problem_count = self.problems.count;
-        self.report.problems = self.problems.list;
-        self.report
+        self.dead()
     }
 
     fn problem(&mut self, kind: ProblemKind, what: String) {
@@ -279,6 +324,7 @@ impl Checker<'_> {
             let problem = format!("{what}: inode {}: {problem}", inode.0);
             self.problem(ProblemKind::Record, problem);
         }
+        self.volumes.push((id, found));
         let expected = (tree.inodes, tree.bytes);
         if found != expected {
             let what =
@@ -328,6 +374,7 @@ impl Checker<'_> {
                 None => {}
             }
         }
+        self.dead_bytes = bytes;
         let expected = self.state.dead_bytes;
         if whole && bytes != expected {
             let what =
@@ -395,14 +442,7 @@ impl Checker<'_> {
 
     /// A chunk's live bytes are what extents and dead ranges name of it.
     fn in_use(&mut self, pointer: ChunkPtr, record: &ChunkRecord) {
-        let mut ranges = self.ranges.remove(&pointer).unwrap_or_default();
-        ranges.sort_unstable();
-        let (mut used, mut end) = (0, 0);
-        for (offset, length) in ranges {
-            let stop = offset.saturating_add(length);
-            used += stop.saturating_sub(offset.max(end));
-            end = end.max(stop);
-        }
+        let (used, end) = union(self.ranges.remove(&pointer).unwrap_or_default());
         let what = chunk_name(pointer);
         if end > record.length {
             let what = format!("{what}: {end} bytes are named, it has {}", record.length);

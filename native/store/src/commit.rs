@@ -34,11 +34,11 @@ pub(crate) struct Grace {
 }
 
 /// A segment that gets no more chunks, with the footer that lists those it has.
-struct Sealed {
+pub(crate) struct Sealed {
     segment: SegmentId,
     /// Ranges that belong to no chunk: freed, or staged and then not used.
     gaps: Vec<FreedChunk>,
-    footer_at: u64,
+    pub(crate) footer_at: u64,
     footer: Vec<u8>,
 }
 
@@ -118,7 +118,7 @@ impl Store {
         Ok(list)
     }
 
-    fn write_footer(&self, sealed: &Sealed) -> Result<()> {
+    pub(crate) fn write_footer(&self, sealed: &Sealed) -> Result<()> {
         let (store, segment) = (self.segments.store(), sealed.segment);
         store.write(segment, sealed.footer_at, &sealed.footer)?;
         store.seal(segment, sealed.footer_at + sealed.footer.len() as u64)?;
@@ -268,7 +268,7 @@ fn gap(segment: SegmentId, offset: u64, end: u64) -> FreedChunk {
 }
 
 /// The list of a segment's chunks, and where it belongs.
-fn footer(reader: &dyn Reader, segment: SegmentId) -> Result<Sealed> {
+pub(crate) fn footer(reader: &dyn Reader, segment: SegmentId) -> Result<Sealed> {
     let mut footer = Footer::default();
     let mut gaps = Vec::new();
     let mut footer_at = 0;

@@ -163,7 +163,7 @@ impl Wake {
 }
 
 /// The time as people write it, in UTC, to the second.
-fn utc(time: Timestamp) -> String {
+pub(crate) fn utc(time: Timestamp) -> String {
     let days = time.seconds.div_euclid(86_400);
     let second = time.seconds.rem_euclid(86_400);
     // Days to date: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".

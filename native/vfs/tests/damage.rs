@@ -7,8 +7,10 @@
 
 mod support;
 
-use lockstep_format::ScrubRecord;
-use lockstep_store::{CheckReport, ProblemKind, ScrubOptions, Store, last_scrub};
+use lockstep_format::{Footer, ScrubRecord};
+use lockstep_store::{
+    CheckReport, ProblemKind, RepairReport, RepairStep, ScrubOptions, Store, last_scrub,
+};
 use lockstep_vfs::{Errno, NodeId, StoreOptions, Vfs, VfsError};
 use std::collections::BTreeMap;
 use std::fs;
@@ -410,4 +412,105 @@ fn what_is_freed_while_a_scrub_reads_is_not_damage() {
         }
         ended.store(true, Ordering::Relaxed);
     });
+}
+
+fn plan(dir: &Path) -> RepairReport {
+    Store::plan_repair(dir, &|_| ()).unwrap()
+}
+
+fn repair(dir: &Path) -> RepairReport {
+    Store::repair(dir, &|_| ()).unwrap()
+}
+
+/// A closed store with a file of several chunks in a sealed segment, and the segment's footer.
+fn sealed_store() -> (tempfile::TempDir, PathBuf, PathBuf, Footer) {
+    let store = new_store();
+    store.write_file("/file", &pattern(2_500_000, 3));
+    let (keep, dir) = close(store);
+    let segment = segments(&dir)[0].clone();
+    let bytes = fs::read(&segment).unwrap();
+    let size = Footer::size(bytes.last_chunk().unwrap()).unwrap();
+    let footer = Footer::decode(&bytes[bytes.len() - size..]).unwrap();
+    (keep, dir, segment, footer)
+}
+
+#[test]
+fn a_lost_page_of_the_chunk_tree_is_rebuilt_from_footers() {
+    let (_keep, dir, _, footer) = sealed_store();
+    let pages = dir.join("meta/data.mdb");
+    let mut bytes = fs::read(&pages).unwrap();
+    let hash = footer.chunks[1].1.hash;
+    let places = (0..bytes.len() - 32).filter(|at| bytes[*at..].starts_with(&hash));
+    for at in places.collect::<Vec<_>>() {
+        bytes[at] ^= 4;
+    }
+    fs::write(&pages, bytes).unwrap();
+    let before = plan(&dir);
+    assert_eq!(before.steps, [RepairStep::RebuildChunks]);
+    let hit: Vec<_> = check(&dir).problems[0]
+        .affected
+        .iter()
+        .map(|hit| hit.path.clone())
+        .collect();
+    assert_eq!(hit, [Some("/file".into())]);
+    assert_eq!(before, plan(&dir), "a plan changes nothing");
+    let done = repair(&dir);
+    assert_eq!(done.remaining, vec![]);
+    assert_eq!(check(&dir).problems, vec![]);
+    let vfs = Vfs::open(&dir, &StoreOptions::default()).unwrap();
+    assert!(read(&vfs, "/file").unwrap() == pattern(2_500_000, 3));
+}
+
+#[test]
+fn a_damaged_footer_is_written_anew_and_the_old_one_kept() {
+    let (_keep, dir, segment, _) = sealed_store();
+    let length = fs::metadata(&segment).unwrap().len();
+    flip(&segment, length - 40, 1);
+    assert_eq!(check(&dir).problems[0].kind, ProblemKind::Footer);
+    let done = repair(&dir);
+    assert!(matches!(done.steps[..], [RepairStep::WriteFooters { .. }]));
+    assert_eq!(check(&dir).problems, vec![]);
+    let kept: Vec<_> = fs::read_dir(done.kept.unwrap()).unwrap().collect();
+    assert_eq!(kept.len(), 4);
+}
+
+#[test]
+fn what_nobody_else_has_is_not_repaired_and_stays_an_error() {
+    let (_keep, dir, segment, _) = sealed_store();
+    flip(&segment, 1_200_000, 1);
+    let report = plan(&dir);
+    assert_eq!((report.steps, report.remaining.len()), (vec![], 1));
+    assert_eq!(repair(&dir).kept, None, "nothing was changed");
+    let vfs = Vfs::open(&dir, &StoreOptions::default()).unwrap();
+    assert_eq!(
+        read(&vfs, "/file").unwrap_err().code(),
+        "ERR_LOCKSTEP_CORRUPT"
+    );
+}
+
+#[test]
+fn a_damaged_log_is_cut_and_what_is_lost_is_counted() {
+    let fixture = Fixture::new();
+    // Names in keys have bit 7 of each byte flipped; this one is in the record that made the file.
+    let name: Vec<u8> = b"logged1".iter().map(|byte| byte ^ 0x80).collect();
+    let logs = ["log/0.log", "log/1.log"].map(|name| fixture.dir.join(name));
+    let has_it = |path: &&PathBuf| fs::read(path).unwrap().windows(7).any(|part| part == name);
+    let log = logs.iter().find(has_it).unwrap();
+    flip(log, find(log, &name), 0);
+    let opened = Vfs::open(&fixture.dir, &StoreOptions::default());
+    assert_eq!(
+        opened.err().map(|error| error.code()),
+        Some("ERR_LOCKSTEP_LOG_DAMAGED")
+    );
+    let done = repair(&fixture.dir);
+    assert!(matches!(
+        done.steps[..],
+        [RepairStep::CutLog { records: 1.. }]
+    ));
+    assert_eq!(done.remaining, vec![]);
+    let vfs = Vfs::open(&fixture.dir, &StoreOptions::default()).unwrap();
+    for (path, bytes) in &fixture.committed {
+        assert!(read(&vfs, path).unwrap() == *bytes, "{path}");
+    }
+    assert!(read(&vfs, "/c/logged5").is_err());
 }

@@ -99,3 +99,18 @@ fn scan_page(
     }
     ControlFlow::Continue(())
 }
+
+/// Calls `each` with the number of every page of a tree, readable or not.
+pub(crate) fn for_each_page(source: &dyn Source, root: PageId, each: &mut dyn FnMut(PageId)) {
+    if root == EMPTY {
+        return;
+    }
+    each(root);
+    if let Ok(page) = source.page(root)
+        && !page.is_leaf()
+    {
+        for index in 0..page.len() {
+            for_each_page(source, page.child(index), each);
+        }
+    }
+}
