@@ -13,6 +13,7 @@
 use crate::codec::{Decoder, Encoder, FormatError};
 use crate::ids::{Epoch, PageId};
 use crate::limits::{KEY_BYTES_MAX, PAGE_BYTES_MAX, TREE_LEVEL_MAX, VALUE_BYTES_MAX};
+use std::cmp::Ordering;
 
 const WHAT: &str = "page";
 const VERSION: u8 = 1;
@@ -41,6 +42,23 @@ pub struct Page {
     heap: Vec<u8>,
     /// Bytes of `heap` that no slot uses.
     garbage: usize,
+}
+
+/// How many bytes two keys begin with alike.
+fn shared(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// The eight bytes of a key behind the first `skip`, as a number that orders as they do; zeros stand
+/// for those that it does not have.
+fn word_at(key: &[u8], skip: usize) -> u64 {
+    let rest = &key[skip..];
+    if let Some(word) = rest.first_chunk::<8>() {
+        return u64::from_be_bytes(*word);
+    }
+    let mut word = [0; 8];
+    word[..rest.len()].copy_from_slice(rest);
+    u64::from_be_bytes(word)
 }
 
 impl Page {
@@ -94,10 +112,36 @@ impl Page {
     }
 
     /// The entry with `key`, or where it would be inserted.
+    ///
+    /// Keys of one page mostly begin alike. What they share is compared once; behind it eight bytes
+    /// at a time decide, and the rest of a key is looked at only where those are equal.
     pub fn search(&self, key: &[u8]) -> Result<usize, usize> {
-        self.slots.binary_search_by(|slot| {
-            self.heap[slot.offset as usize..][..slot.key as usize].cmp(key)
-        })
+        let Some(last) = self.len().checked_sub(1) else {
+            return Err(0);
+        };
+        // The first key of an interior page is often empty, and shares nothing.
+        let first = usize::from(last > 0 && self.key(0).is_empty() && !key.is_empty());
+        for (index, before) in [(last, Ordering::Less), (first, Ordering::Greater)] {
+            match self.key(index).cmp(key) {
+                Ordering::Equal => return Ok(index),
+                order if order == before => {
+                    return Err(index + usize::from(before == Ordering::Less));
+                }
+                _ => {}
+            }
+        }
+        let skip = shared(self.key(first), self.key(last));
+        let (word, rest) = (word_at(key, skip), &key[skip..]);
+        let order = |slot: &Slot| {
+            let found = &self.heap[slot.offset as usize..][..slot.key as usize];
+            word_at(found, skip)
+                .cmp(&word)
+                .then_with(|| found[skip..].cmp(rest))
+        };
+        match self.slots[first..last].binary_search_by(order) {
+            Ok(index) => Ok(first + index),
+            Err(index) => Err(first + index),
+        }
     }
 
     /// The entry of an interior page whose child holds `key`.
@@ -209,7 +253,7 @@ impl Page {
         let mut previous: &[u8] = &[];
         for index in 0..self.len() {
             let (key, value) = (self.key(index), self.value(index));
-            let shared = key.iter().zip(previous).take_while(|(a, b)| a == b).count();
+            let shared = shared(key, previous);
             encoder
                 .varint(shared as u64)
                 .varint((key.len() - shared) as u64);
@@ -302,6 +346,28 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_search_finds_what_a_sorted_list_says(
+            shared in prop::collection::vec(0..3u8, 0..12),
+            tails in prop::collection::btree_set(prop::collection::vec(0..3u8, 0..12), 0..40),
+            empty_first: bool,
+            wanted in prop::collection::vec(prop::collection::vec(0..3u8, 0..14), 1..60),
+        ) {
+            let mut keys: Vec<Vec<u8>> =
+                tails.iter().map(|tail| [&shared[..], tail].concat()).collect();
+            if empty_first && keys.first().is_some_and(|key| !key.is_empty()) {
+                keys.insert(0, Vec::new());
+            }
+            let mut page = Page::new(PageId(1), Epoch(1), 0);
+            for (index, key) in keys.iter().enumerate() {
+                page.insert(index, key, b"value");
+            }
+            let near = wanted.iter().map(|tail| [&shared[..], tail].concat());
+            for key in near.chain(wanted.iter().cloned()).chain(keys.clone()) {
+                prop_assert_eq!(page.search(&key), keys.binary_search(&key));
+            }
+        }
+
         #[test]
         fn a_page_round_trips(entries: BTreeMap<Vec<u8>, Vec<u8>>) {
             let page = page_of(&entries);
