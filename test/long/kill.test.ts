@@ -154,16 +154,17 @@ await t.test('nothing acknowledged is lost to kill -9', { skip, timeout: 0 }, as
   for (let kill = 1; kill <= KILLS && violations === 0; kill++) {
     const served = daemon
     let over = false
-    const workers = [0, 1, 2].map(() => load(served, () => over))
+    const workers = Promise.allSettled([0, 1, 2].map(() => load(served, () => over)))
     await new Promise(resolve => setTimeout(resolve, below(LIFE_MS_MAX)))
     await daemon.kill()
     over = true
     daemon = await startDaemon({ store, mount })
-    const ends = await Promise.allSettled(workers)
+    const ends = await workers
     const failures = ends.flatMap(end => (end.status === 'rejected' ? [String(end.reason)] : []))
     const problems = [...failures, ...(await verify())]
     violations += problems.length
     for (const problem of problems) t.fail(`after ${String(kill)} kills: ${problem}`)
+    if (problems.length > 0) t.comment(`killed:\n${served.log}\nafter it:\n${daemon.log}`)
     await forgetOld()
   }
   t.equal(await daemon.stop(), 0)

@@ -190,10 +190,13 @@ impl LogFile {
         let file = File::options()
             .read(true)
             .write(!read_only)
-            .create(!read_only)
-            .truncate(false)
             .open(path)
-            .map_err(StoreError::io("open the log"))?;
+            .map_err(|error| match error.kind() {
+                ErrorKind::NotFound => StoreError::Corrupt {
+                    what: format!("{} is missing", path.display()),
+                },
+                _ => StoreError::io("open the log")(error),
+            })?;
         let length = file.metadata().map_err(StoreError::io("open the log"))?;
         Ok(Self {
             length: AtomicU64::new(length.len()),
@@ -223,21 +226,33 @@ pub(crate) struct FileLogStore {
     files: [LogFile; 2],
 }
 
+const LOG_FILES: [&str; 2] = ["0.log", "1.log"];
 /// What a file of the log is extended by.
 static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 
 impl FileLogStore {
-    /// Opens the two files in `dir`, making them, if they are missing, unless `read_only`.
+    /// Makes the two files in `dir`, empty. Nothing makes them again: one that is missing later took
+    /// acknowledged changes with it.
+    pub(crate) fn create(dir: &Path) -> Result<()> {
+        for name in LOG_FILES {
+            File::create_new(dir.join(name)).map_err(StoreError::io("make the log"))?;
+        }
+        sync_directory(dir)
+    }
+
+    /// Opens the two files in `dir`.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if one is missing.
     pub(crate) fn open(dir: &Path, read_only: bool) -> Result<Self> {
-        let open = |name: &str| LogFile::open(&dir.join(name), read_only);
+        let [first, second] = LOG_FILES.map(|name| LogFile::open(&dir.join(name), read_only));
         let store = Self {
-            files: [open("0.log")?, open("1.log")?],
+            files: [first?, second?],
         };
         if !read_only {
             for file in 0..2 {
                 store.prepare(file, 1)?;
             }
-            sync_directory(dir)?;
         }
         Ok(store)
     }

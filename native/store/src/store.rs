@@ -200,6 +200,7 @@ impl Store {
             std::fs::create_dir(dir.join(folder)).map_err(StoreError::io("make a folder"))?;
         }
         LmdbPageStore::create(&dir.join("meta"))?;
+        FileLogStore::create(&dir.join("log"))?;
         let superblock = Superblock {
             store_id: SystemClock.random(),
             features: Features::default(),
@@ -213,7 +214,9 @@ impl Store {
         written
             .and_then(|()| std::fs::rename(&partial, dir.join(SUPERBLOCK)))
             .map_err(StoreError::io("write the superblock"))?;
-        sync_directory(dir)
+        sync_directory(dir)?;
+        let dir = std::path::absolute(dir).map_err(StoreError::io("find the directory"))?;
+        dir.parent().map_or(Ok(()), sync_directory)
     }
 
     fn superblock(dir: &Path) -> Result<Superblock> {

@@ -392,16 +392,18 @@ fn a_flipped_bit_is_never_served() {
 }
 
 #[test]
-fn a_store_that_lost_its_pages_is_not_taken_for_an_empty_one() {
-    let (_dir, store) = fresh();
-    write(&store, ROOT, InodeId(5), 0, &[1; 200_000]);
-    let path = store.dir().to_owned();
-    store.close().unwrap();
-    drop(store);
-    std::fs::remove_file(path.join("meta/data.mdb")).unwrap();
-    let refused = Store::open(&path, &StoreOptions::default()).err().unwrap();
-    assert_eq!(refused.code(), "ERR_LOCKSTEP_CORRUPT");
-    assert_eq!(std::fs::read_dir(path.join("segments")).unwrap().count(), 1);
+fn a_store_that_lost_a_file_is_not_taken_for_one_that_never_had_it() {
+    for lost in ["meta/data.mdb", "log/0.log", "log/1.log"] {
+        let (_dir, store) = fresh();
+        write(&store, ROOT, InodeId(5), 0, &[1; 200_000]);
+        let path = store.dir().to_owned();
+        store.close().unwrap();
+        drop(store);
+        std::fs::remove_file(path.join(lost)).unwrap();
+        let refused = Store::open(&path, &StoreOptions::default()).err().unwrap();
+        assert_eq!(refused.code(), "ERR_LOCKSTEP_CORRUPT", "{lost}");
+        assert_eq!(std::fs::read_dir(path.join("segments")).unwrap().count(), 1);
+    }
 }
 
 #[test]
