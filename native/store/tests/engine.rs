@@ -226,6 +226,34 @@ fn after_a_failure_nothing_changes_until_the_store_is_opened_again() {
 }
 
 #[test]
+fn a_reader_keeps_what_any_later_commit_frees() {
+    let (_dir, store) = fresh();
+    let (read_later, other) = (InodeId(5), InodeId(6));
+    write(&store, ROOT, other, 0, &[1; 400_000]);
+    write(&store, ROOT, read_later, 0, &[2; 400_000]);
+    store.maintain().unwrap();
+    let pieces = store
+        .read(|txn| txn.pieces(ROOT, read_later, 0, 400_000))
+        .unwrap();
+    for inode in [other, read_later] {
+        store
+            .write(|txn| -> Result<()> {
+                txn.clear_range(ROOT, inode, 0, 400_000)?;
+                txn.put_inode(ROOT, inode, &file(0))
+            })
+            .unwrap();
+        for _ in 0..3 {
+            store.maintain().unwrap();
+        }
+    }
+    let mut bytes = vec![0; 400_000];
+    store.load(&pieces, &mut bytes).unwrap();
+    assert!(bytes == vec![2; 400_000]);
+    drop(pieces);
+    check(store);
+}
+
+#[test]
 fn an_error_in_a_transaction_undoes_all_of_it() {
     let (_dir, store) = fresh();
     put(&store, &plain(1), b"old");
