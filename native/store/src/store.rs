@@ -102,6 +102,26 @@ pub struct Parts {
     pub clock: Box<dyn Clock>,
 }
 
+impl Parts {
+    /// The files of the store in `dir`, which nobody else has open.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if a file is missing.
+    pub fn of_directory(dir: &Path, read_only: bool) -> Result<Self> {
+        let segments = FileSegmentStore::new(&dir.join("segments"));
+        Ok(Self {
+            pages: Box::new(LmdbPageStore::open(&dir.join("meta"))?),
+            segments: if read_only {
+                Box::new(ReadOnlySegments::new(segments))
+            } else {
+                Box::new(segments)
+            },
+            log: Box::new(FileLogStore::open(&dir.join("log"), read_only)?),
+            clock: Box::new(SystemClock),
+        })
+    }
+}
+
 /// An open store. Shared by reference; safe from any thread.
 pub struct Store {
     dir: PathBuf,
@@ -264,17 +284,7 @@ impl Store {
             }
         }
         let lock = StoreLock::acquire(dir, &utc(SystemClock.now()))?;
-        let segments = FileSegmentStore::new(&dir.join("segments"));
-        let parts = Parts {
-            pages: Box::new(LmdbPageStore::open(&dir.join("meta"))?),
-            segments: if options.read_only {
-                Box::new(ReadOnlySegments::new(segments))
-            } else {
-                Box::new(segments)
-            },
-            log: Box::new(FileLogStore::open(&dir.join("log"), options.read_only)?),
-            clock: Box::new(SystemClock),
-        };
+        let parts = Parts::of_directory(dir, options.read_only)?;
         let store = Arc::new(Self::from_parts(dir, options, parts, Some(lock))?);
         if !store.read_only {
             store.start_maintenance()?;
