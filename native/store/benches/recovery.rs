@@ -218,14 +218,13 @@ fn main() {
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     let start = Instant::now();
     let store = Store::open(&path, &StoreOptions::default()).unwrap();
-    let seconds = start.elapsed().as_secs_f64();
+    let milliseconds = start.elapsed().as_millis() as u64 + 1;
     let report = store.recovery();
-    let mib = (report.bytes >> 20) as f64;
+    let (records, mib) = (report.records, report.bytes >> 20);
     println!(
-        "recovered {} records, {mib} MiB: {seconds:.2} s, {:.0} records/s, {:.0} MiB/s",
-        report.records,
-        report.records as f64 / seconds,
-        mib / seconds,
+        "recovered {records} records, {mib} MiB: {milliseconds} ms, {} records/s, {} MiB/s",
+        records * 1000 / milliseconds,
+        mib * 1000 / milliseconds,
     );
     println!(
         "  {} changed keys kept, {} MiB of memory more at most",
