@@ -9,6 +9,7 @@ use crate::error::{Result, StoreError};
 use crate::pages::Pages;
 use crate::tree::mutate::{self, Space};
 use crate::tree::{self, EMPTY, Source};
+use crate::volume::tree_of;
 use lockstep_format::key::{self, catalog};
 use lockstep_format::{
     ChunkRecord, DeadRange, Epoch, Extent, InodeId, Origin, Page, PageId, SegmentId, SegmentRecord,
@@ -314,13 +315,9 @@ impl State {
                     return Ok(());
                 };
                 let record = VolumeRecord::decode(value)?;
-                if let Some(tree) = self.trees.get_mut(&id) {
-                    tree.dirty = true;
-                    tree.deleting = record.deleting;
-                    if record.buried {
-                        (tree.root, tree.inodes, tree.bytes) = (EMPTY, 0, 0);
-                    }
-                }
+                // There is none if the removal of the record is being undone.
+                let tree = self.trees.entry(id).or_insert_with(|| tree_of(&record));
+                (tree.dirty, tree.deleting) = (true, record.deleting);
                 Ok(())
             }
             Some((&catalog::EPOCH, rest)) => {
@@ -330,6 +327,13 @@ impl State {
                 self.refresh_newest(pages, ViewId(u32::from_be_bytes(*volume)))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// A buried volume's tree is empty. Not an account: what was in it does not come back by undoing.
+    pub fn bury(&mut self, volume: ViewId) {
+        if let Some(tree) = self.trees.get_mut(&TreeId::volume(volume)) {
+            (tree.root, tree.inodes, tree.bytes, tree.dirty) = (EMPTY, 0, 0, true);
         }
     }
 

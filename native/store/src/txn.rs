@@ -15,7 +15,7 @@ use crate::tree::{self, Visit};
 use lockstep_format::key::{self, catalog};
 use lockstep_format::log::Operation;
 use lockstep_format::{
-    ChunkPtr, ChunkRecord, Dentry, Encoder, Extent, FormatError, Inode, InodeId, PageId,
+    ChunkPtr, ChunkRecord, DeadRange, Dentry, Encoder, Extent, FormatError, Inode, InodeId, PageId,
     SnapshotRecord, TreeId, ViewId, VolumeRecord, limits,
 };
 use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
@@ -367,6 +367,8 @@ pub struct WriteTxn<'a> {
     undo: Vec<(TreeId, Vec<u8>, Option<Vec<u8>>)>,
     freed_before: usize,
     growth: Growth,
+    /// A volume whose tree is empty once the record is in the log.
+    buries: Option<ViewId>,
     /// The record holds a snapshot: what comes after it belongs to the next epoch.
     pub(crate) ends_epoch: bool,
     done: bool,
@@ -389,6 +391,7 @@ impl<'a> WriteTxn<'a> {
             undo,
             freed_before,
             growth: Growth::default(),
+            buries: None,
             ends_epoch: false,
             done: false,
         }
@@ -414,6 +417,9 @@ impl<'a> WriteTxn<'a> {
 
     /// Keeps the change.
     pub(crate) fn finish(mut self) {
+        if let Some(volume) = self.buries {
+            self.state.bury(volume);
+        }
         if self.ends_epoch {
             self.state.freeze(&self.store.pages);
         }
@@ -427,6 +433,12 @@ impl<'a> WriteTxn<'a> {
         let added = (key.len() + value.len()) as i64 - before as i64;
         self.growth.count(tree, key, added, old.is_none());
         self.undo.push((tree, key.to_vec(), old));
+        if tree == TreeId::CATALOG
+            && let Some((&catalog::VOLUME, view)) = key.split_first()
+            && VolumeRecord::decode(value)?.buried
+        {
+            self.buries = view.try_into().ok().map(u32::from_be_bytes).map(ViewId);
+        }
         Ok(())
     }
 
@@ -626,6 +638,17 @@ impl<'a> WriteTxn<'a> {
     }
 }
 
+impl WriteTxn<'_> {
+    /// Taking a page's note out of the dead tree frees the page; undoing the note does not.
+    fn keep_noted(&mut self, tree: TreeId, key: &[u8]) {
+        if tree == TreeId::DEAD
+            && let Ok((_, _, _, DeadRange::Page(noted))) = DeadRange::decode(key, &[])
+        {
+            self.state.page_deletes.retain(|page| *page != noted);
+        }
+    }
+}
+
 impl Drop for WriteTxn<'_> {
     fn drop(&mut self) {
         if self.done {
@@ -635,7 +658,10 @@ impl Drop for WriteTxn<'_> {
             let pages = Arc::clone(&self.store.pages);
             let undone = match old {
                 Some(value) => self.state.put(&pages, tree, &key, &value).map(|_| ()),
-                None => self.state.delete(&pages, tree, &key).map(|_| ()),
+                None => self
+                    .state
+                    .delete(&pages, tree, &key)
+                    .map(|_| self.keep_noted(tree, &key)),
             };
             if let Err(error) = undone {
                 self.store.fail(&error);
@@ -644,5 +670,28 @@ impl Drop for WriteTxn<'_> {
         }
         // Chunks are back, or were never reachable: nothing of theirs may be freed.
         self.state.freed.truncate(self.freed_before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreOptions;
+    use lockstep_format::Epoch;
+
+    #[test]
+    fn undoing_the_note_of_a_dead_page_does_not_free_it() {
+        let keep = tempfile::tempdir().unwrap();
+        let dir = keep.path().join("store");
+        Store::create(&dir).unwrap();
+        let store = Store::open(&dir, &StoreOptions::default()).unwrap();
+        let page = PageId(77);
+        let undone = store.write(|txn| -> Result<()> {
+            let key = key::dead_page(ViewId::ROOT, Epoch(9), Epoch(3), page);
+            txn.put_key(TreeId::DEAD, &key, &[])?;
+            Err(StoreError::Exhausted { what: "patience" })
+        });
+        assert!(undone.is_err());
+        assert!(!store.state.read().page_deletes.contains(&page));
     }
 }

@@ -292,12 +292,17 @@ impl WriteTxn<'_> {
     }
 }
 
-/// The tree that a volume's record speaks of, unchanged since.
+/// The tree that a volume's record speaks of, unchanged since; that of a buried volume is empty.
 pub(crate) fn tree_of(record: &VolumeRecord) -> Tree {
+    let (root, inodes, bytes) = if record.buried {
+        (EMPTY, 0, 0)
+    } else {
+        (record.root, record.inodes, record.bytes)
+    };
     Tree {
-        root: record.root,
-        inodes: record.inodes,
-        bytes: record.bytes,
+        root,
+        inodes,
+        bytes,
         newest: None,
         origin: record.origin,
         root_inode: record.root_inode,
